@@ -1,0 +1,207 @@
+"""Configuration: frozen dataclasses with the defaults in code.
+
+One string names a setting everywhere: ROS parameter = YAML path = dataclass path (``occupancy.voxel_size``).
+YAML and parameters only override; an unknown or ill-typed key is an error that names the nearest valid one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+from .structures import InputError
+
+Value = bool | int | float | str | tuple[str, ...] | tuple[float, ...]
+
+
+def setting(
+    default: Any, doc: str, *, unit: str = "", low: float | None = None, high: float | None = None,
+    choices: tuple[str, ...] = (), dynamic: bool = False,
+) -> Any:
+    """A dataclass field with its description, unit, range and whether it may change while running."""
+    metadata = {"doc": doc, "unit": unit, "low": low, "high": high, "choices": choices, "dynamic": dynamic}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class PrepareConfig:
+    """Undistortion and resizing of images to the engine's size."""
+
+    width: int = setting(640, "width of the images the engine works on; height follows the aspect ratio, "
+                         "both are multiples of 16", unit="px", low=64, high=4096)
+    max_height: int = setting(416, "the width shrinks until the height fits in this", unit="px", low=64, high=4096)
+    rectified: bool = setting(False, "images are already undistorted: ignore the distortion coefficients")
+
+
+@dataclass(frozen=True)
+class KeyframeConfig:
+    """Which earlier frames are kept for parallax."""
+
+    count: int = setting(2, "earlier keyframes used by the engine", low=0, high=8)
+    min_baseline: float = setting(0.25, "ego motion before a frame becomes a new keyframe", unit="m", low=0.0)
+    max_baseline: float = setting(4.0, "keyframes farther away than this are not used", unit="m", low=0.0)
+    max_age: float = setting(3.0, "keyframes older than this are dropped", unit="s", low=0.0)
+
+
+@dataclass(frozen=True)
+class SweepConfig:
+    """The ``sweep`` engine: plane sweep without weights."""
+
+    planes: int = setting(64, "inverse-depth planes", low=8, high=256)
+    min_depth: float = setting(1.5, "nearest plane", unit="m", low=0.1)
+    max_depth: float = setting(100.0, "farthest plane", unit="m", low=1.0)
+    max_sources: int = setting(3, "source views matched against each reference view", low=1, high=12)
+
+
+@dataclass(frozen=True)
+class OccupancyConfig:
+    """The tri-state grid around the vehicle (design: default 80 x 80 x 6.4 m at 0.4 m)."""
+
+    voxel_size: float = setting(0.4, "edge of a voxel", unit="m", low=0.05, high=5.0)
+    x_min: float = setting(-40.0, "rear limit in base_link", unit="m")
+    x_max: float = setting(40.0, "front limit", unit="m")
+    y_min: float = setting(-40.0, "right limit", unit="m")
+    y_max: float = setting(40.0, "left limit", unit="m")
+    z_min: float = setting(-1.0, "lower limit", unit="m")
+    z_max: float = setting(5.4, "upper limit", unit="m")
+    decay: float = setting(0.85, "factor on the evidence of the past per frame; 0 = every frame stands alone",
+                           low=0.0, high=1.0, dynamic=True)
+    occupied_threshold: float = setting(0.65, "occupancy probability from which a voxel is occupied",
+                                        low=0.5, high=1.0, dynamic=True)
+    free_threshold: float = setting(0.3, "occupancy probability up to which a voxel is free",
+                                    low=0.0, high=0.5, dynamic=True)
+    min_confidence: float = setting(0.5, "depth with less confidence gives no evidence", low=0.0, high=1.0,
+                                    dynamic=True)
+    max_range: float = setting(50.0, "evidence is taken up to this distance", unit="m", low=1.0, dynamic=True)
+
+
+@dataclass(frozen=True)
+class CloudConfig:
+    """What is published as points."""
+
+    min_confidence: float = setting(0.3, "points with less confidence are not published", low=0.0, high=1.0,
+                                    dynamic=True)
+    max_range: float = setting(80.0, "points farther from base_link are not published", unit="m", low=1.0,
+                               dynamic=True)
+    stride: int = setting(2, "every n-th pixel becomes a point", low=1, high=16, dynamic=True)
+    obstacle_min_height: float = setting(0.3, "obstacle points are at least this high above the ground", unit="m",
+                                         dynamic=True)
+    obstacle_max_height: float = setting(3.0, "obstacle points are at most this high above the ground", unit="m",
+                                         dynamic=True)
+    obstacle_min_confidence: float = setting(0.6, "confidence of obstacle points", low=0.0, high=1.0, dynamic=True)
+    obstacle_max_range: float = setting(50.0, "range of obstacle points", unit="m", low=1.0, dynamic=True)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the reconstruction (without ROS) can be told."""
+
+    engine: str = setting("sweep", "reconstruction engine", choices=("sweep",))
+    device: str = setting("auto", "torch device: auto takes CUDA where it exists", choices=("auto", "cpu", "cuda"))
+    threads: int = setting(0, "CPU threads of torch; 0 = all", low=0, high=256)
+    prepare: PrepareConfig = PrepareConfig()
+    keyframes: KeyframeConfig = KeyframeConfig()
+    sweep: SweepConfig = SweepConfig()
+    occupancy: OccupancyConfig = OccupancyConfig()
+    cloud: CloudConfig = CloudConfig()
+
+    def __post_init__(self) -> None:
+        grid = self.occupancy
+        for axis in "xyz":
+            low, high = getattr(grid, f"{axis}_min"), getattr(grid, f"{axis}_max")
+            if not high - low >= grid.voxel_size:
+                raise InputError("parameter", f"occupancy.{axis}_max = {high} must exceed occupancy.{axis}_min = "
+                                 f"{low} by at least one voxel ({grid.voxel_size} m)")
+        if self.sweep.max_depth <= self.sweep.min_depth:
+            raise InputError("parameter", f"sweep.max_depth = {self.sweep.max_depth} must exceed sweep.min_depth = "
+                             f"{self.sweep.min_depth}")
+        if grid.free_threshold >= grid.occupied_threshold:
+            raise InputError("parameter", "occupancy.free_threshold must be below occupancy.occupied_threshold")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf of a configuration: its dotted path, current value and description."""
+
+    path: str
+    value: Value
+    doc: str
+    unit: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    dynamic: bool
+
+
+def settings(config: Any, prefix: str = "") -> Iterator[Setting]:
+    """All leaves of a configuration dataclass, in the order of the code."""
+    for item in fields(config):
+        value, path = getattr(config, item.name), prefix + item.name
+        if is_dataclass(value):
+            yield from settings(value, path + ".")
+        else:
+            meta = item.metadata
+            yield Setting(path, value, meta["doc"], meta["unit"], meta["low"], meta["high"], meta["choices"],
+                          meta["dynamic"])
+
+
+def with_overrides(config: Any, overrides: Mapping[str, Any]) -> Any:
+    """A new configuration with ``overrides`` (dotted path -> value) applied and validated together.
+
+    Raises InputError for an unknown path (naming the nearest valid one), a wrong type or a value out of range.
+    """
+    known = {leaf.path: leaf for leaf in settings(config)}
+    for path, value in overrides.items():
+        if path not in known:
+            near = difflib.get_close_matches(path, known, n=1, cutoff=0.0)
+            raise InputError("parameter", f"unknown parameter '{path}' = {value!r}; did you mean '{near[0]}'?")
+    return _replaced(config, {path: _checked(known[path], value) for path, value in overrides.items()})
+
+
+def nested_to_paths(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'a': {'b': 1}} -> {'a.b': 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(nested_to_paths(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _replaced(config: Any, values: Mapping[str, Value]) -> Any:
+    changes: dict[str, Any] = {}
+    for item in fields(config):
+        inner = {path[len(item.name) + 1:]: value for path, value in values.items()
+                 if path.startswith(item.name + ".")}
+        if inner:
+            changes[item.name] = _replaced(getattr(config, item.name), inner)
+        elif item.name in values:
+            changes[item.name] = values[item.name]
+    return replace(config, **changes)
+
+
+def _checked(leaf: Setting, value: Any) -> Value:
+    kind = type(leaf.value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is tuple and isinstance(value, (list, tuple)):
+        value = tuple(value)
+    if type(value) is not kind:
+        raise InputError("parameter", f"parameter '{leaf.path}' = {value!r} must be of type {kind.__name__} "
+                         f"(default {leaf.value!r})")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        below, above = leaf.low is not None and value < leaf.low, leaf.high is not None and value > leaf.high
+        if below or above or not math.isfinite(value):
+            raise InputError("parameter", f"parameter '{leaf.path}' = {value} is outside "
+                             f"[{_bound(leaf.low, '-inf')}, {_bound(leaf.high, 'inf')}] {leaf.unit}".rstrip())
+    if leaf.choices and value not in leaf.choices:
+        raise InputError("parameter", f"parameter '{leaf.path}' = {value!r} must be one of {', '.join(leaf.choices)}")
+    return value
+
+
+def _bound(limit: float | None, otherwise: str) -> str:
+    return otherwise if limit is None else f"{limit:g}"
