@@ -1,0 +1,58 @@
+"""The front page: from one frame of camera images to metric 3D and tri-state occupancy."""
+
+from __future__ import annotations
+
+from ..config import Config
+from ..structures import Frame, Reconstruction
+from .choose import choose_device, choose_engine
+from .clouds import depth_image, obstacle_points, point_cloud
+from .fusion import OccupancyFusion
+from .keyframes import KeyframeBuffer
+from .prepare import FramePreparer
+from .timing import StageTimer
+
+
+class ReconstructionPipeline:
+    """A few images of a vehicle in, metric 3D out. Not thread-safe; one instance per vehicle.
+
+    prepare      undistort and resize images and intrinsics together; the only host-to-device copy
+    reconstruct  the engine: views of this instant and of earlier keyframes -> depth and confidence
+    fuse         evidence along rays into the tri-state occupancy grid around the vehicle
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self.device = choose_device(self.config)
+        self.prepare = FramePreparer(self.config.prepare, self.device)
+        self.engine = choose_engine(self.config, self.device)
+        self.keyframes = KeyframeBuffer(self.config.keyframes)
+        self.fusion = OccupancyFusion(self.config.occupancy, self.device)
+
+    def process(self, frame: Frame) -> Reconstruction:
+        """Reconstruct one frame. Frames come in the order of their stamps; call ``reset`` at a time jump.
+
+        Raises InputError if no image of the frame can be used.
+        """
+        timer = StageTimer(self.device)
+        with timer.stage("prepare"):
+            prepared = self.prepare(frame)
+        with timer.stage("reconstruct"):
+            geometry = self.engine.reconstruct(prepared, self.keyframes.select(prepared))
+        with timer.stage("fuse"):
+            occupancy = self.fusion.update(prepared, geometry)
+        with timer.stage("points"):
+            cloud = point_cloud(geometry, self.config.cloud)
+            obstacles = obstacle_points(geometry, self.config.cloud)
+            depth_images = tuple(depth_image(depth) for depth in geometry.depths)
+        self.keyframes.add(prepared)
+        return Reconstruction(
+            stamp=frame.stamp, base_frame=frame.base_frame, cloud=cloud, obstacles=obstacles,
+            occupancy=occupancy, depth_images=depth_images, cameras=frame.present, missing=frame.missing,
+            timings_ms=timer.milliseconds, notes=geometry.notes,
+        )
+
+    def reset(self) -> None:
+        """Forget the past: keyframes, fused evidence, learned masks."""
+        self.prepare.reset()
+        self.keyframes.reset()
+        self.fusion.reset()
