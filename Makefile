@@ -1,0 +1,27 @@
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean
+
+help:  ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## Make .venv with everything needed (done by demo and test; skipped when up to date)
+	@PYTHON=$(PYTHON) scripts/setup_environment.sh
+
+demo: setup  ## Drive a simulated vehicle for ten seconds and report (ARGS="--help" for options)
+	$(BIN)/img2three demo $(ARGS)
+
+test: setup lint  ## Lint, type check and run every test (ARGS="-k grid" chooses some)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+clean:  ## Remove builds and caches (.venv stays: rm -rf .venv to start anew)
+	rm -rf build install log dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
