@@ -30,9 +30,11 @@ def setting(
 class PrepareConfig:
     """Undistortion and resizing of images to the engine's size."""
 
-    width: int = setting(640, "width of the images the engine works on; height follows the aspect ratio, "
-                         "both are multiples of 16", unit="px", low=64, high=4096)
-    max_height: int = setting(416, "the width shrinks until the height fits in this", unit="px", low=64, high=4096)
+    pixels: int = setting(256_000, "pixels of the images the engine works on (640 x 400); width and height follow "
+                          "the aspect ratio, both multiples of 16; images are never enlarged", unit="px",
+                          low=4096, high=8_000_000)
+    max_half_angle: float = setting(60.0, "widest angle from the optical axis kept when a fisheye image is "
+                                    "undistorted", unit="deg", low=10.0, high=80.0)
     rectified: bool = setting(False, "images are already undistorted: ignore the distortion coefficients")
 
 
