@@ -1,0 +1,28 @@
+"""Where engines and devices are chosen, by plain ``if``; heavy parts are imported only when chosen."""
+
+from __future__ import annotations
+
+import torch
+
+from ..config import Config
+from ..structures import InputError
+from .views import Engine
+
+
+def choose_device(config: Config) -> torch.device:
+    """The torch device that ``config.device`` asks for. Raises InputError if CUDA is asked for and absent."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("parameter", "device = 'cuda', but torch sees no CUDA device; use 'auto' or 'cpu'")
+    use_cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if use_cuda else "cpu")
+
+
+def choose_engine(config: Config, device: torch.device) -> Engine:
+    """The engine that ``config.engine`` names."""
+    if config.engine == "sweep":
+        from .sweep_engine import SweepEngine
+
+        return SweepEngine(config.sweep, device)
+    raise InputError("parameter", f"engine '{config.engine}' is not known; choose one of: sweep")

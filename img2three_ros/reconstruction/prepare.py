@@ -1,0 +1,79 @@
+"""From a frame of camera images to views the engine can work on: undistorted, resized, on the device."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..config import PrepareConfig
+from ..geometry.cameras import Undistorter, UndistortionMap
+from ..geometry.transforms import inverse
+from ..structures import CameraCalibration, CameraImage, Frame, InputError, Matrix
+from .views import PreparedFrame, View
+
+
+class FramePreparer:
+    """Undistorts and resizes images and intrinsics together, and moves them to the device once.
+
+    The ego masks it hands on are those of the frame; what never moves is learned by the engine.
+    """
+
+    def __init__(self, config: PrepareConfig, device: torch.device) -> None:
+        self._config, self._device = config, device
+        self._undistort = Undistorter(config.max_half_angle)
+
+    def __call__(self, frame: Frame) -> PreparedFrame:
+        """Prepare a frame. Raises InputError('no_images') if it is empty, ValueError if an image and its
+        calibration differ in size (ingest checks that before)."""
+        if not frame.images:
+            raise InputError("no_images", f"the frame at {frame.stamp} ns has no usable image (missing: "
+                             f"{', '.join(frame.missing) or 'no camera is configured'})")
+        views = tuple(self._view(image, frame) for image in frame.images)
+        return PreparedFrame(frame.stamp, views, frame.missing, frame.T_odom_base)
+
+    def _view(self, image: CameraImage, frame: Frame) -> View:
+        calibration = image.calibration
+        if image.image.shape[:2] != (calibration.height, calibration.width):
+            raise ValueError(f"camera '{image.name}': image is {image.image.shape[1]}x{image.image.shape[0]}, "
+                             f"calibration says {calibration.width}x{calibration.height}")
+        if self._config.rectified:
+            calibration = CameraCalibration(calibration.width, calibration.height, calibration.intrinsics)
+        mapping = self._undistort.map_of(calibration, *network_size(calibration, self._config.pixels))
+        pixels = self._undistort(image.image, mapping)
+        tensor = torch.from_numpy(pixels).to(self._device).permute(2, 0, 1).float().div_(255.0)
+        return View(
+            name=image.name, stamp=image.stamp, image=tensor.contiguous(),
+            intrinsics=torch.from_numpy(mapping.calibration.intrinsics).float().to(self._device),
+            mask=torch.from_numpy(_mask(image, mapping)).to(self._device),
+            T_base_camera=_at_reference_stamp(image, frame),
+        )
+
+
+def network_size(calibration: CameraCalibration, pixels: int, multiple: int = 16) -> tuple[int, int]:
+    """(width, height) of about ``pixels`` with the camera's aspect ratio, multiples of ``multiple``."""
+    scale = min(1.0, math.sqrt(pixels / (calibration.width * calibration.height)))
+    width, height = (max(multiple, round(side * scale / multiple) * multiple)
+                     for side in (calibration.width, calibration.height))
+    return width, height
+
+
+def _mask(image: CameraImage, mapping: UndistortionMap) -> NDArray[np.bool_]:
+    if image.mask is None:
+        return mapping.inside
+    usable = image.mask.astype(np.uint8) * 255
+    usable = np.asarray(cv2.resize(usable, mapping.source_size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if mapping.map_x is not None and mapping.map_y is not None:
+        usable = np.asarray(cv2.remap(usable, mapping.map_x, mapping.map_y, cv2.INTER_LINEAR), dtype=np.uint8)
+    # A pixel that shows any part of the ego vehicle is not usable.
+    return np.asarray(mapping.inside & (usable == 255))
+
+
+def _at_reference_stamp(image: CameraImage, frame: Frame) -> Matrix:
+    """Pose of the camera when it exposed, in ``base_link`` at the frame's reference stamp."""
+    if image.T_odom_base is None or frame.T_odom_base is None:
+        return image.T_base_camera
+    return inverse(frame.T_odom_base) @ image.T_odom_base @ image.T_base_camera
