@@ -95,6 +95,8 @@ class CloudConfig:
                                          dynamic=True)
     obstacle_min_confidence: float = setting(0.6, "confidence of obstacle points", low=0.0, high=1.0, dynamic=True)
     obstacle_max_range: float = setting(50.0, "range of obstacle points", unit="m", low=1.0, dynamic=True)
+    obstacle_support: int = setting(3, "obstacle points with fewer points (itself included) in their 0.5 m cell are "
+                                    "dropped", low=1, high=100, dynamic=True)
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def scale_intrinsics(intrinsics: Matrix, scale_x: float, scale_y: float) -> Matr
 def crop(image: NDArray[np.uint8], calibration: CameraCalibration, left: int, top: int, width: int,
          height: int) -> tuple[NDArray[np.uint8], CameraCalibration]:
     """The part of an image (H, W, 3) that starts at pixel (left, top), with its calibration."""
-    inside = 0 <= left and 0 <= top and left + width <= calibration.width and top + height <= calibration.height
+    inside = left >= 0 and top >= 0 and left + width <= calibration.width and top + height <= calibration.height
     if not inside or width < 1 or height < 1:
         raise ValueError(f"crop {width}x{height} at ({left}, {top}) is not inside {calibration.width}x"
                          f"{calibration.height}")

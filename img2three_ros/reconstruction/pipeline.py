@@ -7,6 +7,7 @@ from ..structures import Frame, Reconstruction
 from .choose import choose_device, choose_engine
 from .clouds import depth_image, obstacle_points, point_cloud
 from .fusion import OccupancyFusion
+from .ground import estimate_ground
 from .keyframes import KeyframeBuffer
 from .prepare import FramePreparer
 from .timing import StageTimer
@@ -42,7 +43,8 @@ class ReconstructionPipeline:
             occupancy = self.fusion.update(prepared, geometry)
         with timer.stage("points"):
             cloud = point_cloud(geometry, self.config.cloud)
-            obstacles = obstacle_points(geometry, self.config.cloud)
+            ground = estimate_ground(cloud.points, cloud.confidence)
+            obstacles = obstacle_points(cloud, ground, self.config.cloud)
             depth_images = tuple(depth_image(depth) for depth in geometry.depths)
         self.keyframes.add(prepared)
         return Reconstruction(
@@ -52,7 +54,6 @@ class ReconstructionPipeline:
         )
 
     def reset(self) -> None:
-        """Forget the past: keyframes, fused evidence, learned masks."""
-        self.prepare.reset()
+        """Forget the past (time jump): keyframes and fused evidence."""
         self.keyframes.reset()
         self.fusion.reset()

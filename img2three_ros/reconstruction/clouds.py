@@ -1,0 +1,70 @@
+"""From depth on the device to points and depth images on the host: the only device-to-host copy of geometry."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..config import CloudConfig
+from ..geometry.rays import transform_points, unproject
+from ..structures import CameraCalibration, DepthImage, PointCloud
+from .ground import GroundModel
+from .views import DepthView, Geometry
+
+
+def point_cloud(geometry: Geometry, config: CloudConfig) -> PointCloud:
+    """Coloured points in ``base_link`` of every n-th pixel that is confident enough and near enough."""
+    parts = [_view_points(depth, config) for depth in geometry.depths]
+    if not parts:
+        return PointCloud(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
+    points, colours, confidence = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
+    return PointCloud(points, colours, confidence)
+
+
+def _view_points(depth: DepthView, config: CloudConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    view, step = depth.view, config.stride
+    T_base_camera = torch.from_numpy(view.T_base_camera).float().to(view.image.device)
+    points = transform_points(T_base_camera, unproject(depth.depth, view.intrinsics)[::step, ::step])
+    confidence = depth.confidence[::step, ::step]
+    keep = depth.valid[::step, ::step] & view.mask[::step, ::step] & (confidence >= config.min_confidence)
+    keep &= points.norm(dim=-1) <= config.max_range
+    colours = (view.image[:, ::step, ::step].permute(1, 2, 0) * 255.0).round().to(torch.uint8)
+    return points[keep], colours[keep], confidence[keep]
+
+
+def obstacle_points(cloud: PointCloud, ground: GroundModel, config: CloudConfig) -> PointCloud:
+    """The points a planner must avoid: confident, within range, between two heights above the ground, not alone."""
+    height = cloud.points[:, 2] - ground.height(cloud.points[:, :2])
+    keep = (height >= config.obstacle_min_height) & (height <= config.obstacle_max_height)
+    keep &= cloud.confidence >= config.obstacle_min_confidence
+    keep &= np.linalg.norm(cloud.points[:, :2], axis=1) <= config.obstacle_max_range
+    keep &= np.isfinite(cloud.points).all(axis=1)
+    obstacles = cloud.select(keep)
+    return obstacles.select(_supported(obstacles.points, config.obstacle_support))
+
+
+def _supported(points: NDArray[np.float32], least: int, cell: float = 0.5) -> NDArray[np.bool_]:
+    """(N,) bool: at least ``least`` points share the point's cell. A lone point is a matching error, not a thing."""
+    if len(points) == 0:
+        return np.zeros(0, dtype=bool)
+    cells = np.floor(points / cell).astype(np.int64)
+    keys = (cells - cells.min(axis=0)) @ np.array((1, 1 << 20, 1 << 40))
+    _, index, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return np.asarray(counts[index] >= least)
+
+
+def depth_image(depth: DepthView) -> DepthImage:
+    """Depth and confidence of one view on the host, NaN where no depth is given."""
+    view = depth.view
+    height, width = view.size
+    given = depth.valid & view.mask
+    nothing = torch.full_like(depth.depth, float("nan"))
+    return DepthImage(
+        name=view.name, stamp=view.stamp,
+        image=(view.image.permute(1, 2, 0) * 255.0).round().to(torch.uint8).cpu().numpy(),
+        depth=torch.where(given, depth.depth, nothing).cpu().numpy(),
+        confidence=torch.where(given, depth.confidence, nothing).cpu().numpy(),
+        calibration=CameraCalibration(width, height, view.intrinsics.cpu().double().numpy()),
+        T_base_camera=view.T_base_camera,
+    )
