@@ -1,0 +1,1 @@
+"""From ROS-shaped messages (rclpy or rosbags, duck-typed) to ``Frame``: validate, synchronize, assemble."""
