@@ -100,12 +100,31 @@ class CloudConfig:
 
 
 @dataclass(frozen=True)
+class SyncConfig:
+    """Which images of the cameras belong together."""
+
+    mode: str = setting("reference", "reference: each image of one camera asks for a set; free: any camera opens one",
+                        choices=("reference", "free"))
+    reference: str = setting("", "name of the reference camera; empty = the first camera")
+    tolerance: float = setting(0.06, "images of a set are at most this far from its reference stamp", unit="s",
+                               low=0.0, high=10.0)
+    max_wait: float = setting(0.2, "a set is given out incomplete when it has waited this long", unit="s",
+                              low=0.0, high=60.0)
+    min_cameras: int = setting(1, "sets with fewer cameras are dropped", low=1, high=12)
+    queue: int = setting(16, "waiting images per camera", low=2, high=256)
+    lost_after: float = setting(1.0, "a camera silent for this long is not waited for", unit="s", low=0.01)
+    time_jump: float = setting(0.5, "stamps that go back by more than this are a time jump: everything is reset",
+                               unit="s", low=0.0)
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything the reconstruction (without ROS) can be told."""
 
     engine: str = setting("sweep", "reconstruction engine", choices=("sweep",))
     device: str = setting("auto", "torch device: auto takes CUDA where it exists", choices=("auto", "cpu", "cuda"))
     threads: int = setting(0, "CPU threads of torch; 0 = all", low=0, high=256)
+    sync: SyncConfig = SyncConfig()
     prepare: PrepareConfig = PrepareConfig()
     keyframes: KeyframeConfig = KeyframeConfig()
     sweep: SweepConfig = SweepConfig()

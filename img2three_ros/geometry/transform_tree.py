@@ -13,7 +13,9 @@ from .transforms import inverse
 class TransformTree:
     """Frames connected by ``T_parent_child``; each child has one parent, as in TF."""
 
-    def __init__(self) -> None:
+    def __init__(self, history: int = 20_000_000_000) -> None:
+        """history: how long dynamic edges are kept, ns."""
+        self._history = history
         self._parents: dict[str, str] = {}
         self._static: dict[str, Matrix] = {}
         self._dynamic: dict[str, PoseBuffer] = {}
@@ -36,7 +38,7 @@ class TransformTree:
         if self._parents.get(child) != parent or child not in self._dynamic:
             self._static.pop(child, None)
             self._parents[child] = parent
-            self._dynamic[child] = PoseBuffer()
+            self._dynamic[child] = PoseBuffer(history=self._history)
         self._dynamic[child].add(stamp, T_parent_child)
 
     def clear_dynamic(self) -> None:
