@@ -1,0 +1,211 @@
+"""The doors of the command line: ``img2three demo | reconstruct | evaluate | simulate | rig-from-bag``.
+
+Heavy parts are imported inside the commands, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from .config import Config, nested_to_paths, settings, with_overrides
+from .structures import InputError
+
+app = typer.Typer(
+    name="img2three", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
+    help="A few camera images of a vehicle into metric 3D: live in ROS 2, offline from a rosbag2, measured "
+         "against LiDAR.",
+)
+console, errors = Console(), Console(stderr=True)
+
+Bag = Annotated[Path, typer.Argument(help="rosbag2 folder or .mcap/.db3 file", metavar="BAG")]
+Engine = Annotated[str, typer.Option("--engine", help="reconstruction engine: sweep")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with settings to override")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting, PATH=VALUE; repeatable")]
+Rig = Annotated[Path | None, typer.Option("--rig", help="rig file: topics, extrinsics, masks (see rig-from-bag)")]
+Cameras = Annotated[str | None, typer.Option(help="only these cameras, comma separated")]
+
+
+def main() -> None:
+    """Entry point: an InputError is one clear line and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        errors.print(f"[bold red]error[/] ({error.reason}): {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="folder for pictures and the report")] = Path("demo"),
+    seconds: Annotated[float, typer.Option(min=2.0, max=60.0, help="seconds of driving")] = 10.0,
+    seed: Annotated[int, typer.Option(help="seed of the simulated street")] = 7,
+    bag: Annotated[Path | None, typer.Option(help="play this recording instead of the simulated vehicle")] = None,
+    rate: Annotated[float, typer.Option(min=0.05, max=10.0, help="playback rate")] = 1.0,
+) -> None:
+    """Drive a simulated vehicle past a live node, over ROS 2, and report what came out.
+
+    [bold]Examples[/]
+
+    img2three demo
+
+    img2three demo --bag recording/ --rate 0.5 --output report
+    """
+    from .demo import run_demo
+
+    failures = run_demo(output, seconds=seconds, seed=seed, bag=bag, rate=rate, console=console)
+    if failures:
+        for failure in failures:
+            errors.print(f"[bold red]failed[/]: {escape(failure)}")
+        raise typer.Exit(1)
+
+
+@app.command()
+def reconstruct(
+    bag: Bag,
+    output: Annotated[Path, typer.Option(help="rosbag2 folder to write")],
+    engine: Engine = "sweep",
+    depth: Annotated[bool, typer.Option("--depth", help="also write depth, confidence and camera_info")] = False,
+    voxels: Annotated[bool, typer.Option("--voxels", help="also write every observed voxel")] = False,
+    ply: Annotated[Path | None, typer.Option(help="accumulated cloud as PLY")] = None,
+    pcd: Annotated[Path | None, typer.Option(help="accumulated cloud as PCD")] = None,
+    glb: Annotated[Path | None, typer.Option(help="accumulated cloud as GLB")] = None,
+    config: ConfigFile = None, override: Overrides = None, rig: Rig = None, cameras: Cameras = None,
+) -> None:
+    """Reconstruct every frame of a recording, offline and deterministic, into a new rosbag2.
+
+    [bold]Examples[/]
+
+    img2three reconstruct recording/ --output cloud/ --depth --voxels
+
+    img2three reconstruct recording/ --output cloud/ --ply cloud.ply --set occupancy.voxel_size=0.2
+    """
+    from .reconstruction.offline import reconstruct_bag
+
+    settings_ = _config(engine, config, override)
+    with _progress("reconstructing") as progress:
+        summary = reconstruct_bag(bag, output, settings_, depth=depth, voxels=voxels, ply=ply, glb=glb, pcd=pcd,
+                                  progress=progress, cameras=_names(cameras), rig=rig)
+    console.print(summary)
+
+
+@app.command()
+def evaluate(
+    bag: Bag,
+    output: Annotated[Path, typer.Option(help="folder for metrics.json and report.html")],
+    engine: Engine = "sweep",
+    lidar_topic: Annotated[str | None, typer.Option(help="PointCloud2 topic of the LiDAR; default: the only one")] = None,
+    frames: Annotated[str, typer.Option(help="which instants are scored: last | all")] = "last",
+    require: Annotated[Path | None, typer.Option(help="YAML with thresholds; a missed one is exit code 1")] = None,
+    config: ConfigFile = None, override: Overrides = None, rig: Rig = None, cameras: Cameras = None,
+) -> None:
+    """Measure the reconstruction of a recording against its LiDAR.
+
+    [bold]Examples[/]
+
+    img2three evaluate recording/ --output report/
+
+    img2three evaluate recording/ --output report/ --frames all --require thresholds.yaml
+    """
+    from .evaluation.evaluate import evaluate_bag
+
+    settings_ = _config(engine, config, override)
+    with _progress("evaluating") as progress:
+        result = evaluate_bag(bag, output, settings_, lidar_topic=lidar_topic, cameras=_names(cameras), rig=rig,
+                              require=require, frames=frames, progress=progress)
+    result.print(console)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    output: Annotated[Path, typer.Option(help="rosbag2 folder to write")],
+    seconds: Annotated[float, typer.Option(min=0.1, help="length of the recording")] = 5.0,
+    seed: Annotated[int, typer.Option(help="seed of the street; the same seed gives the same recording")] = 0,
+) -> None:
+    """Write a recording of a simulated vehicle: six cameras, odometry, TF, LiDAR and exact depth.
+
+    [bold]Example[/]
+
+    img2three simulate --seconds 3 --seed 1 --output street/
+    """
+    from .simulation.recording import record
+
+    with _progress("simulating") as progress:
+        summary = record(output, seconds=seconds, seed=seed, progress=progress)
+    console.print(summary)
+
+
+@app.command("rig-from-bag")
+def rig_from_bag_command(
+    bag: Bag,
+    output: Annotated[Path, typer.Option(help="rig file to write")] = Path("rig.yaml"),
+) -> None:
+    """Write a rig file (topics, extrinsics, calibration) from a recording's CameraInfo and /tf_static.
+
+    [bold]Example[/]
+
+    img2three rig-from-bag recording/ --output rig.yaml
+    """
+    from .ingest.rig import rig_from_bag, save_rig
+
+    rig = rig_from_bag(bag)
+    save_rig(output, rig)
+    console.print(f"{output}: {len(rig.cameras)} cameras ({', '.join(camera.name for camera in rig.cameras)})")
+
+
+def _config(engine: str, path: Path | None, overrides: list[str] | None) -> Config:
+    config = with_overrides(Config(), {"engine": engine})
+    if path is not None:
+        config = with_overrides(config, _core_settings(path))
+    return with_overrides(config, dict(_pair(text) for text in overrides or []))  # type: ignore[no-any-return]
+
+
+def _core_settings(path: Path) -> dict[str, Any]:
+    """Settings of a YAML file: plain, or a ROS parameter file, whose node-only parameters are left to the node."""
+    import yaml
+
+    from .nodes.node_config import NodeConfig
+
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError("parameter", f"config file '{path}' cannot be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise InputError("parameter", f"config file '{path}' must hold a mapping of settings")
+    ros = [node["ros__parameters"] for node in tree.values() if isinstance(node, dict) and "ros__parameters" in node]
+    values = nested_to_paths(ros[0] if ros else tree)
+    core = {leaf.path for leaf in settings(Config())}
+    node_only = {leaf.path for leaf in settings(NodeConfig())} - core if ros else set()
+    return {key: value for key, value in values.items() if key not in node_only}
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    import yaml
+
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise InputError("parameter", f"--set {text!r} must be PATH=VALUE, for example occupancy.voxel_size=0.2")
+    return path.strip(), yaml.safe_load(value)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else None
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as a callback ``progress(done, total)``."""
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors, transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
