@@ -102,7 +102,7 @@ def evaluate(
     bag: Bag,
     output: Annotated[Path, typer.Option(help="folder for metrics.json and report.html")],
     engine: Engine = "sweep",
-    lidar_topic: Annotated[str | None, typer.Option(help="PointCloud2 topic of the LiDAR; default: the only one")] = None,
+    lidar_topic: Annotated[str | None, typer.Option(help="PointCloud2 topic of the LiDAR; default: found")] = None,
     frames: Annotated[str, typer.Option(help="which instants are scored: last | all")] = "last",
     require: Annotated[Path | None, typer.Option(help="YAML with thresholds; a missed one is exit code 1")] = None,
     config: ConfigFile = None, override: Overrides = None, rig: Rig = None, cameras: Cameras = None,
