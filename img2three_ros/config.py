@@ -52,7 +52,7 @@ class KeyframeConfig:
 class SweepConfig:
     """The ``sweep`` engine: plane sweep without weights."""
 
-    planes: int = setting(64, "inverse-depth planes", low=8, high=256)
+    planes: int = setting(96, "inverse-depth planes", low=8, high=256)
     min_depth: float = setting(1.5, "nearest plane", unit="m", low=0.1)
     max_depth: float = setting(100.0, "farthest plane", unit="m", low=1.0)
     max_sources: int = setting(3, "source views matched against each reference view", low=1, high=12)

@@ -1,0 +1,165 @@
+"""Photo-consistency of a reference view with its sources over inverse-depth hypotheses.
+
+Zero-mean normalised cross-correlation (indifferent to exposure and gain between cameras) of warped intensities at two
+scales. Fronto-parallel planes are joined by horizontal ones: the road seen from a moving car changes its depth
+within one matching window by more than a plane, and correlates only when the window lies on the road.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.plane_sweep import PairWarp, horizontal_plane_inverse_depth, scaled_intrinsics, upward_component
+from ..structures import Matrix
+from .views import View
+
+NOISE_VARIANCE = (2.0 / 255.0) ** 2
+"""Variance of sensor noise and JPEG loss on intensities 0..1: what contrast must exceed to be evidence."""
+
+_CHUNK = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One view at one scale: image (1, 1, H, W) grey, usable (1, 1, H, W) float 1/0, intrinsics of this scale.
+
+    usable is 0 where a matching window would touch the border or the ego vehicle.
+    """
+
+    image: Tensor
+    usable: Tensor
+    intrinsics: Tensor
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.image.shape[2]), int(self.image.shape[3])
+
+
+@dataclass(frozen=True, eq=False)
+class Pyramid:
+    """The scales of one view: half and quarter resolution."""
+
+    half: Level
+    quarter: Level
+
+
+def build_pyramid(view: View) -> Pyramid:
+    """Grey half and quarter images of a view, from which a slow shading is removed."""
+    weights = view.image.new_tensor((0.299, 0.587, 0.114)).reshape(3, 1, 1)
+    grey = (view.image * weights).sum(0)[None, None]
+    mask = view.mask[None, None].to(grey.dtype)
+    levels = []
+    for step in (2, 4):
+        image = F.avg_pool2d(grey, step)
+        usable = -F.max_pool2d(-F.avg_pool2d(mask, step).floor(), 3, stride=1, padding=1)
+        usable[..., [0, -1], :] = 0.0
+        usable[..., [0, -1]] = 0.0
+        levels.append(Level(image - 0.5, usable, scaled_intrinsics(view.intrinsics, 1.0 / step)))
+    return Pyramid(*levels)
+
+
+class WindowStatistics:
+    """Moments of the reference image in every matching window, computed once and used with every source.
+
+    stride 2 places windows on every second pixel of the level.
+    """
+
+    def __init__(self, level: Level, radius: int, stride: int) -> None:
+        self.radius, self.stride = radius, stride
+        self.image = level.image[0]
+        ones = torch.ones_like(level.image)
+        self.count = self._sum(ones)
+        self.mean = self._sum(level.image) / self.count
+        self.variance = (self._sum(level.image ** 2) / self.count - self.mean ** 2).clamp(min=0.0) + NOISE_VARIANCE
+
+    def correlation(self, warped: Tensor) -> Tensor:
+        """ZNCC (N, h, w) in -1..1 of warped source intensities (N, H, W) with the reference."""
+        warped = warped.unsqueeze(0)
+        mean = self._sum(warped) / self.count
+        variance = (self._sum(warped * warped) / self.count).addcmul_(mean, mean, value=-1.0).clamp_(min=0.0)
+        variance += NOISE_VARIANCE
+        covariance = (self._sum(warped * self.image) / self.count).addcmul_(mean, self.mean, value=-1.0)
+        return covariance.mul_(variance.mul_(self.variance).rsqrt_())[0]
+
+    def _sum(self, stack: Tensor) -> Tensor:
+        side, planes = 2 * self.radius + 1, int(stack.shape[1])
+        weight = stack.new_ones(planes, 1, side, side)
+        return F.conv2d(stack, weight, stride=self.stride, padding=self.radius, groups=planes)
+
+
+def correlate(statistics: WindowStatistics, source: Level, warp: PairWarp, inverse_depth: Tensor) -> Tensor:
+    """ZNCC (N, h, w) of a source at inverse depths (N, H or 1, W or 1); -1 where the source does not see."""
+    parts = []
+    for begin in range(0, len(inverse_depth), _CHUNK):
+        grid, _ = warp.grid(inverse_depth[begin:begin + _CHUNK])
+        planes, height, width, _ = grid.shape
+        warped = F.grid_sample(source.image, grid.reshape(1, planes * height, width, 2), mode="bilinear",
+                               padding_mode="border", align_corners=False).reshape(planes, height, width)
+        centres = grid[:, ::statistics.stride, ::statistics.stride]
+        seen = F.grid_sample(source.usable, centres.reshape(1, -1, centres.shape[2], 2), mode="nearest",
+                             padding_mode="zeros", align_corners=False)
+        score = statistics.correlation(warped)
+        parts.append(score.masked_fill_(seen.reshape(score.shape) < 0.5, -1.0))
+    return torch.cat(parts)
+
+
+class BestSources:
+    """Running combination of sources: the mean of the best two that see a hypothesis.
+
+    A surface hidden from, or moved before, some of the sources still matches in others ("best half", Kang et al.
+    2001).
+    """
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+        self.first = torch.full(shape, -1.0, device=device)
+        self.second = torch.full(shape, -1.0, device=device)
+
+    def add(self, score: Tensor) -> None:
+        """Take in one source's scores; -1 = not seen."""
+        torch.maximum(self.second, torch.minimum(self.first, score), out=self.second)
+        torch.maximum(self.first, score, out=self.first)
+
+    def score(self) -> Tensor:
+        """Combined ZNCC; -1 where no source sees the hypothesis."""
+        both = 0.5 * (self.first + self.second)
+        return torch.where(self.second > -1.0, both, self.first)
+
+
+def cost_volume(reference: Pyramid, sources: Sequence[tuple[Pyramid, Matrix]], planes: Tensor,
+                T_base_camera: Matrix) -> Tensor:
+    """Matching cost (D, h, w) in 0..1 on every second pixel of the half-resolution reference.
+
+    sources: pyramids with ``T_source_reference``. planes (D,) inverse depths. 1 = no agreement or not seen.
+    """
+    half, quarter = reference.half, reference.quarter
+    fine = WindowStatistics(half, radius=3, stride=2)
+    coarse = WindowStatistics(quarter, radius=2, stride=1)
+    heights = torch.linspace(-0.5, 0.5, 11, device=planes.device)
+    upward = upward_component(T_base_camera, half.intrinsics, *half.size)
+    flat = horizontal_plane_inverse_depth(upward, float(T_base_camera[2, 3]), heights)
+    nearest = _nearest_plane(flat[:, ::2, ::2], planes)
+    stack = planes.reshape(-1, 1, 1)
+    best = BestSources((len(planes), *fine.mean.shape[2:]), planes.device)
+    for source, T_source_reference in sources:
+        to_half = PairWarp.between(T_source_reference, half.intrinsics, half.size,
+                                   source.half.intrinsics, source.half.size)
+        to_quarter = PairWarp.between(T_source_reference, quarter.intrinsics, quarter.size,
+                                      source.quarter.intrinsics, source.quarter.size)
+        score = correlate(fine, source.half, to_half, stack)
+        blurred = correlate(coarse, source.quarter, to_quarter, stack)
+        seen = (score > -1.0) & (blurred > -1.0)
+        road = correlate(fine, source.half, to_half, flat)
+        score.scatter_reduce_(0, nearest, road.masked_fill_(flat[:, ::2, ::2] <= 0.0, -1.0), "amax")
+        best.add(torch.where(seen, 0.5 * (score + blurred), score))
+    return 1.0 - best.score().clamp(min=0.0)
+
+
+def _nearest_plane(inverse_depth: Tensor, planes: Tensor) -> Tensor:
+    middles = 0.5 * (planes[1:] + planes[:-1])
+    return torch.bucketize(inverse_depth.contiguous(), middles)

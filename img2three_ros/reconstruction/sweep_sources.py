@@ -1,0 +1,86 @@
+"""Which other views a reference view is matched with: enough overlap, enough but not too much parallax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..structures import Matrix
+from .views import PreparedFrame, View, relative_pose
+
+_DEPTHS = np.array([4.0, 8.0, 16.0, 32.0])
+_FULL_PARALLAX = 4.0
+_ANGLE = 0.5
+_WORTH = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A view chosen to be matched, with ``T_source_reference`` (4, 4) and how much it can tell (0..1)."""
+
+    frame: PreparedFrame
+    view: View
+    T_source_reference: Matrix
+    worth: float
+
+
+def choose_sources(frame: PreparedFrame, view: View, keyframes: Sequence[PreparedFrame], count: int) -> list[Source]:
+    """Up to ``count`` views of this instant and of keyframes, best first; none if nothing gives parallax.
+
+    Greedy: every sample of the reference's frustum wants two sources that show it with parallax; a source is worth
+    what it adds to what the chosen ones already show.
+    """
+    candidates = [(other, seen) for other in (frame, *keyframes) for seen in other.views if seen is not view]
+    poses = [relative_pose(frame, view, other, seen) for other, seen in candidates]
+    quality = [_quality(view, seen, pose) for (_, seen), pose in zip(candidates, poses)]
+    chosen: list[Source] = []
+    shown = np.zeros((2, *quality[0].shape)) if quality else np.zeros((2, 0))
+    remaining = set(range(len(candidates)))
+    while remaining and len(chosen) < count:
+        gains = {index: _gain(shown, quality[index]) for index in remaining}
+        best = max(sorted(gains), key=lambda index: gains[index])
+        if gains[best] < _WORTH:
+            break
+        chosen.append(Source(*candidates[best], poses[best], gains[best]))
+        shown = np.sort(np.concatenate((shown, quality[best][None])), axis=0)[1:]
+        remaining.remove(best)
+    return chosen
+
+
+def _gain(shown: NDArray[np.float64], quality: NDArray[np.float64]) -> float:
+    better = np.sort(np.concatenate((shown, quality[None])), axis=0)[1:]
+    return float((better.sum(0) - shown.sum(0)).mean())
+
+
+def _quality(view: View, source: View, T_source_view: Matrix) -> NDArray[np.float64]:
+    """Use of a source for samples (depth, row, column) of the reference's frustum, 0..1.
+
+    Grows with the pixels a depth change of 10 % moves the projection, falls where the two see a surface from too
+    different directions to look alike, 0 outside the source.
+    """
+    height, width = view.size
+    v, u = np.meshgrid((np.arange(6) + 0.5) * height / 6, (np.arange(8) + 0.5) * width / 8, indexing="ij")
+    rays = np.stack((u, v, np.ones_like(u)), -1) @ np.linalg.inv(view.intrinsics.double().cpu().numpy()).T
+    points = _DEPTHS[:, None, None, None] * rays
+    pixels, depth = _project(source, T_source_view, points)
+    farther, _ = _project(source, T_source_view, 1.1 * points)
+    rows, columns = source.size
+    inside = ((depth > 0.3) & (pixels >= 0).all(-1) & (pixels[..., 0] < columns) & (pixels[..., 1] < rows))
+    parallax = np.linalg.norm(farther - pixels, axis=-1)
+    centre = np.linalg.inv(T_source_view)[:3, 3]
+    to_source = points - centre
+    cosine = (points * to_source).sum(-1) / (np.linalg.norm(points, axis=-1) * np.linalg.norm(to_source, axis=-1))
+    angle = np.arccos(np.clip(cosine, -1.0, 1.0))
+    usefulness = np.minimum(parallax / _FULL_PARALLAX, 1.0) / (1.0 + (angle / _ANGLE) ** 2)
+    return np.where(inside, usefulness, 0.0)
+
+
+def _project(source: View, T_source_view: Matrix, points: NDArray[np.float64],
+             ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    moved = points @ T_source_view[:3, :3].T + T_source_view[:3, 3]
+    homogeneous = moved @ source.intrinsics.double().cpu().numpy().T
+    depth = homogeneous[..., 2]
+    return homogeneous[..., :2] / np.maximum(depth, 1e-3)[..., None], depth
