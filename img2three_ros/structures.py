@@ -148,12 +148,14 @@ class OccupancyVolume:
     probability: (Z, Y, X) float32 occupancy probability; 0.5 where unknown.
     origin: (3,) x, y, z of the lower corner of voxel (0, 0, 0), metres.
     voxel_size: edge, metres.
+    ground: (Y, X) float32 height of the ground under each column, metres; None = the plane z = 0.
     """
 
     state: NDArray[np.int8]
     probability: NDArray[np.float32]
     origin: NDArray[np.float64]
     voxel_size: float
+    ground: NDArray[np.float32] | None = None
 
     def centres(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """(N, 3) centres x, y, z of the voxels where ``mask`` (Z, Y, X), in C order of the grid."""

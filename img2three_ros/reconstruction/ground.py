@@ -1,0 +1,135 @@
+"""The driving surface from points: a robust plane through the vehicle plus a smooth deviation from it.
+
+The idea of ground cells with low percentiles follows Himmelsbach et al. (IV 2010, polar cells) and Patchwork
+(RA-L 2021, concentric cells); the plane is fitted by iterated reweighting that forgives what lies above it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from ..geometry.voxel_grid import column_centres
+from ..structures import OccupancyVolume
+
+CELL = 2.0
+"""Edge of the cells in which the low percentile is taken, metres."""
+REACH = 60.0
+"""The model is built on x, y in -REACH..REACH; beyond, its border value continues along the plane."""
+MAX_SLOPE = 0.2
+"""Ground farther from z = 0 than STEP + MAX_SLOPE * distance is not believed."""
+STEP = 0.4
+PERCENTILE = 0.25
+MIN_POINTS = 8
+BIN = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class GroundModel:
+    """Ground height over the ground plane of ``base_link``.
+
+    plane: (a, b, c): the plane z = a x + b y + c. deviation: (Y, X) metres above the plane in cells of CELL,
+    cell (0, 0) at x, y = -REACH. support: cells of ground points the model rests on; 0 = the plane z = 0 is assumed.
+    """
+
+    plane: tuple[float, float, float]
+    deviation: NDArray[np.float64]
+    support: int
+
+    def height(self, xy: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Ground height (...,) metres in ``base_link`` at x, y (..., 2); NaN where xy is not finite."""
+        xy = np.asarray(xy, dtype=np.float64)
+        a, b, c = self.plane
+        cells = np.nan_to_num((xy + REACH) / CELL - 0.5)
+        bump = map_coordinates(self.deviation, [cells[..., 1], cells[..., 0]], order=1, mode="nearest")
+        return (a * xy[..., 0] + b * xy[..., 1] + c + bump).astype(np.float32)
+
+
+def flat_ground() -> GroundModel:
+    """The plane z = 0: what is assumed without any ground point."""
+    cells = int(round(2 * REACH / CELL))
+    return GroundModel((0.0, 0.0, 0.0), np.zeros((cells, cells)), 0)
+
+
+def estimate_ground(points: NDArray[np.floating], confidence: NDArray[np.floating] | None = None,
+                    min_confidence: float = 0.5) -> GroundModel:
+    """Ground under points (N, 3) of ``base_link``, metres, with confidence (N,) in 0..1 (None = all count).
+
+    The vehicle stands on the ground, so the search starts from z = 0 with a limited slope. Points that are not
+    finite are ignored; too few ground points give the plane z = 0 or, where they suffice, a tilted plane.
+    """
+    keep = np.isfinite(points).all(axis=1)
+    if confidence is not None:
+        keep &= confidence >= min_confidence
+    points = np.asarray(points, dtype=np.float32)[keep]
+    reach = np.hypot(points[:, 0], points[:, 1])
+    inside = (np.abs(points[:, 0]) < REACH) & (np.abs(points[:, 1]) < REACH)
+    low, counts = _low_percentile(points[inside & (np.abs(points[:, 2]) <= STEP + MAX_SLOPE * reach)])
+    known = counts >= MIN_POINTS
+    if known.sum() < 3:
+        return flat_ground()
+    centres = (np.arange(len(low)) + 0.5) * CELL - REACH
+    x, y = np.meshgrid(centres, centres)
+    plane = _robust_plane(x[known], y[known], low[known])
+    deviation = low - (plane[0] * x + plane[1] * y + plane[2])
+    smooth, support = _smooth_deviation(deviation, known, np.hypot(x, y))
+    return GroundModel(plane, smooth, support)
+
+
+def ground_under(volume: OccupancyVolume, ground: GroundModel) -> OccupancyVolume:
+    """The volume with the ground height under each of its columns: what slices and labels are made with."""
+    return replace(volume, ground=ground.height(column_centres(volume)))
+
+
+def _low_percentile(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Per cell the PERCENTILE of z (Y, X) and the number of points, by a histogram over z."""
+    cells = int(round(2 * REACH / CELL))
+    limit = STEP + MAX_SLOPE * REACH * np.sqrt(2.0)
+    bins = int(np.ceil(2 * limit / BIN))
+    ix, iy = (((points[:, axis] + REACH) / CELL).astype(np.int64).clip(0, cells - 1) for axis in (0, 1))
+    iz = ((points[:, 2] + limit) / BIN).astype(np.int64).clip(0, bins - 1)
+    histogram = np.bincount((iy * cells + ix) * bins + iz, minlength=cells * cells * bins)
+    cumulative = histogram.reshape(cells, cells, bins).cumsum(axis=2)
+    counts = cumulative[..., -1]
+    first = (cumulative >= np.maximum(1, np.ceil(PERCENTILE * counts))[..., None]).argmax(axis=2)
+    return (first + 0.5) * BIN - limit, counts
+
+
+def _robust_plane(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]
+                  ) -> tuple[float, float, float]:
+    """Plane a, b, c through cell heights (N,), near cells first; what lies above it counts least.
+
+    A weak prior (z = 0, no slope) decides the directions that the cells leave open.
+    """
+    design = np.stack((x, y, np.ones_like(x)), axis=1)
+    nearness = 1.0 / (1.0 + (np.hypot(x, y) / 15.0) ** 2)
+    prior = np.diag((200.0, 200.0, 1.0))
+    plane = np.zeros(3)
+    for scale in (0.6, 0.4, 0.3, 0.2, 0.2, 0.15, 0.15):
+        residual = z - design @ plane
+        width = scale * np.where(residual > 0, 1.0, 2.0) * (1.0 + np.hypot(x, y) / 15.0)
+        weight = nearness / (1.0 + (residual / width) ** 2) ** 2
+        plane = np.linalg.solve(design.T @ (weight[:, None] * design) + prior, design.T @ (weight * z))
+        slope = np.hypot(plane[0], plane[1])
+        if slope > MAX_SLOPE:
+            plane[:2] *= MAX_SLOPE / slope
+    return float(plane[0]), float(plane[1]), float(plane[2])
+
+
+def _smooth_deviation(deviation: NDArray[np.float64], known: NDArray[np.bool_], distance: NDArray[np.float64]
+                      ) -> tuple[NDArray[np.float64], int]:
+    """Deviation from the plane (Y, X), smoothed over neighbours, and the number of cells it rests on.
+
+    Cells that stand above their neighbours are things, not ground. Without cells nearby the plane holds.
+    """
+    believable = known & (np.abs(deviation) <= 0.3 + 0.06 * distance)
+    smooth = np.zeros_like(deviation)
+    for tolerance in (0.5, 0.3, 0.2):
+        ground = believable & (deviation - smooth <= tolerance)
+        weight = ground.astype(np.float64)
+        blurred_weight = gaussian_filter(weight, 1.5)
+        smooth = gaussian_filter(np.where(ground, deviation, 0.0), 1.5) / (blurred_weight + 0.02)
+    return smooth, int(ground.sum())
