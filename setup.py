@@ -3,6 +3,8 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 PACKAGE = "img2three_ros"
+DESCRIPTION = "Surround cameras to PointCloud2 and tri-state occupancy: live 3D reconstruction for vehicles."
+README = Path("README.md")
 SHARE = Path("share") / PACKAGE
 
 # The ROS 2 Kilted wheels of PyPI: Linux x86_64 only. On a machine with a sourced ROS 2 they must stay out.
@@ -48,15 +50,16 @@ def share_files() -> list[tuple[str, list[str]]]:
     for top in map(Path, ("launch", "config", "security")):
         for folder in sorted({path.parent for path in top.rglob("*") if path.is_file()}):
             if folder.name != "__pycache__":
-                files.append((str(SHARE / folder), [str(path) for path in sorted(folder.iterdir()) if path.is_file()]))
+                names = sorted(str(path) for path in folder.iterdir() if path.is_file())
+                files.append((str(SHARE / folder), names))
     return files
 
 
 setup(
     name=PACKAGE,
     version="0.1.0",
-    description="Surround cameras to PointCloud2 and tri-state occupancy: live 3D reconstruction for autonomous vehicles.",
-    long_description=Path("README.md").read_text(encoding="utf-8") if Path("README.md").exists() else "",
+    description=DESCRIPTION,
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
     author="img2three maintainers",
     author_email="maintainers@img2three.dev",
