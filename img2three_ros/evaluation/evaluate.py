@@ -1,0 +1,167 @@
+"""A recording against its LiDAR: ``img2three evaluate``."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from ..config import Config
+from ..ingest.bag_frames import read_frames, read_lidar
+from ..ingest.rig import CameraRig
+from ..reconstruction.pipeline import ReconstructionPipeline
+from ..structures import Frame, InputError, Reconstruction
+from .cloud_metrics import CloudDistances, cloud_distances, cloud_scores, joined_distances, seen_by_cameras
+from .depth_metrics import HitPixels, hit_pixels, joined, lidar_hits
+from .lidar import FrameScan, ScanFinder, no_scan_near
+from .occupancy_metrics import OccupancyCounts, occupancy_counts, occupancy_scores
+from .provenance import run_info
+from .report import write_report
+from .results import (
+    MEAN,
+    CameraScores,
+    EvaluationResult,
+    FrameCounts,
+    camera_scores,
+    latencies,
+    mean_camera_scores,
+)
+from .thresholds import failures, load_requirements
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredInstant:
+    """One reconstruction beside the LiDAR scan of its instant."""
+
+    reconstruction: Reconstruction
+    scan: FrameScan
+
+
+@dataclass(eq=False)
+class _Tally:
+    """What has been measured so far; instants add up."""
+
+    hits: dict[str, list[HitPixels]] = field(default_factory=dict)
+    distances: list[CloudDistances] = field(default_factory=list)
+    counts: OccupancyCounts = field(default_factory=OccupancyCounts)
+    instants: int = 0
+    uncompensated: int = 0
+
+    def add(self, instant: ScoredInstant) -> None:
+        points, result = instant.scan.points, instant.reconstruction
+        for image in result.depth_images:
+            self.hits.setdefault(image.name, []).append(hit_pixels(image, lidar_hits(image, points)))
+        visible = points[seen_by_cameras(points, result.depth_images)]
+        self.distances.append(cloud_distances(result.cloud.points, points, visible))
+        self.counts += occupancy_counts(result.occupancy, points, instant.scan.origin)
+        self.instants += 1
+        self.uncompensated += not instant.scan.compensated
+
+
+@dataclass(eq=False)
+class _Run:
+    """What passed through the pipeline. shown: the last instant scored, for the pictures."""
+
+    tally: _Tally = field(default_factory=_Tally)
+    shown: ScoredInstant | None = None
+    timings: list[dict[str, float]] = field(default_factory=list)
+    last_stamp: int = 0
+    processed: int = 0
+    rejections: list[str] = field(default_factory=list)
+    without_lidar: int = 0
+
+
+def evaluate_bag(
+    bag: Path, output: Path, config: Config, *, lidar_topic: str | None = None,
+    cameras: Sequence[str] | None = None, rig: CameraRig | None = None, require: Path | None = None,
+    frames: Literal["last", "all"] = "last", progress: Progress | None = None, command: str | None = None,
+) -> EvaluationResult:
+    """Reconstructs every frame of a bag in order and scores it against the LiDAR; writes ``metrics.json`` and
+    ``report.html`` into ``output``.
+
+    frames: ``last`` scores the last instant that has a LiDAR scan (earlier ones serve as keyframes), ``all`` every
+    one. require: YAML of thresholds (see ``thresholds``); those not met are in ``failures`` of the result.
+    progress: called with the number of frames done. command: command line for the report (default: this process's).
+
+    Raises InputError for a bag that is missing, has no frames or no LiDAR near them, and for bad requirements.
+    """
+    requirements = load_requirements(require) if require else {}
+    pipeline = ReconstructionPipeline(config)
+    scans = ScanFinder(read_lidar(bag, lidar_topic))
+    run = _Run()
+    for frame in read_frames(bag, config, cameras=cameras, rig=rig):
+        _process(frame, pipeline, scans, run, score_now=frames == "all")
+        if progress:
+            progress(run.processed + len(run.rejections))
+    peak = _peak_rss_mb()
+    if not run.processed:
+        raise InputError("no_frames", f"no frame of {bag} could be reconstructed"
+                         + (f"; the first was rejected: {run.rejections[0]}" if run.rejections else ""))
+    if run.shown is None:
+        raise no_scan_near(str(bag), lidar_topic or "the LiDAR topic", scans.seen)
+    if frames == "last":
+        run.tally.add(run.shown)
+    info = run_info(bag, config, str(pipeline.device), frames, command or shlex.join(sys.argv))
+    result = EvaluationResult(
+        run=info, frames=FrameCounts(run.processed, len(run.rejections), run.without_lidar, run.tally.instants),
+        depth=_depth(run.tally), cloud=cloud_scores(joined_distances(run.tally.distances)),
+        occupancy=occupancy_scores(run.tally.counts), latency_ms=latencies(run.timings), peak_rss_mb=peak,
+        notes=_notes(run))
+    result = replace(result, failures=failures(requirements, result.metrics()))
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "metrics.json").write_text(json.dumps(result.metrics(), indent=2) + "\n", encoding="utf-8")
+    write_report(output / "report.html", result, run.shown.reconstruction, run.shown.scan)
+    return result
+
+
+def _process(frame: Frame, pipeline: ReconstructionPipeline, scans: ScanFinder, run: _Run, score_now: bool) -> None:
+    if frame.stamp < run.last_stamp:
+        pipeline.reset()
+    run.last_stamp = frame.stamp
+    try:
+        reconstruction = pipeline.process(frame)
+    except InputError as error:
+        run.rejections.append(str(error))
+        return
+    run.processed += 1
+    run.timings.append(dict(reconstruction.timings_ms))
+    scan = scans.nearest(frame)
+    if scan is None:
+        run.without_lidar += 1
+        return
+    run.shown = ScoredInstant(reconstruction, scan)
+    if score_now:
+        run.tally.add(run.shown)
+
+
+def _depth(tally: _Tally) -> dict[str, CameraScores]:
+    cameras = {name: camera_scores(joined(parts)) for name, parts in tally.hits.items()}
+    return {**cameras, MEAN: mean_camera_scores(list(cameras.values()))}
+
+
+def _notes(run: _Run) -> tuple[str, ...]:
+    assert run.shown is not None
+    notes = list(run.shown.reconstruction.notes)
+    if run.tally.uncompensated:
+        notes.append(f"no ego pose at {run.tally.uncompensated} of {run.tally.instants} scored instants: their LiDAR "
+                     "scan was compared as it was, without ego-motion compensation")
+    if run.without_lidar:
+        notes.append(f"{run.without_lidar} frames had no LiDAR scan near and were not scored")
+    if run.rejections:
+        notes.append(f"{len(run.rejections)} frames were rejected, the first: {run.rejections[0]}")
+    if run.shown.reconstruction.missing:
+        notes.append("cameras without an image at the last scored instant: "
+                     + ", ".join(run.shown.reconstruction.missing))
+    return tuple(notes)
+
+
+def _peak_rss_mb() -> float:
+    """Largest resident memory of this process so far (Linux counts ru_maxrss in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0

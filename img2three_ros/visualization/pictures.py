@@ -1,0 +1,146 @@
+"""Pictures of a reconstruction: per camera, and one of everything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..structures import DepthImage, InputError, Reconstruction
+from .birds_eye import birds_eye
+from .colours import (
+    BACKGROUND,
+    FAINT,
+    FREE_COLOUR,
+    MAX_DEPTH,
+    MIN_DEPTH,
+    TEXT,
+    UNKNOWN_COLOUR,
+    Image,
+    confidence_colours,
+    depth_colours,
+    error_colours,
+    height_colours,
+)
+from .drawing import canvas, dimmed, draw_dots, encoded, fitted, write_text
+
+GAP = 8
+HEADER = 46
+FOOTER = 40
+
+
+def depth_picture(image: DepthImage) -> Image:
+    """(H, W, 3): depth in colour; the dark grey photograph where no depth is given."""
+    return np.where(np.isfinite(image.depth)[..., None], depth_colours(image.depth), dimmed(image.image, 0.3))
+
+
+def confidence_picture(image: DepthImage) -> Image:
+    """(H, W, 3): confidence in colour; the dark grey photograph where no depth is given."""
+    return np.where(np.isfinite(image.depth)[..., None], confidence_colours(image.confidence),
+                    dimmed(image.image, 0.3))
+
+
+def error_picture(image: DepthImage, rows: NDArray[np.integer], columns: NDArray[np.integer],
+                  truth: NDArray[np.floating]) -> Image:
+    """(H, W, 3): a dot for each pixel with truth (N,) metres, coloured by relative error, white = no depth given."""
+    picture = dimmed(image.image, 0.55)
+    error = np.abs(image.depth[rows, columns] - truth) / truth
+    draw_dots(picture, rows, columns, error_colours(error), size=3)
+    return picture
+
+
+def by_direction(images: Sequence[DepthImage]) -> tuple[list[DepthImage], list[DepthImage]]:
+    """Cameras that look ahead and cameras that look back, each from the left side of the vehicle to its right."""
+    ahead, behind = [], []
+    for image in images:
+        x, y = image.T_base_camera[:2, 2]
+        yaw = np.arctan2(y, x)
+        if abs(yaw) <= np.deg2rad(91.0):
+            ahead.append((-yaw, image))
+        else:
+            behind.append((yaw % (2.0 * np.pi), image))
+    return ([image for _, image in sorted(row, key=lambda item: item[0])] for row in (ahead, behind))  # type: ignore
+
+
+def picture_of(reconstruction: Reconstruction, *, lidar: NDArray[np.floating] | None = None, title: str = "",
+               width: int = 1920) -> Image:
+    """One picture of a reconstruction: every camera with its depth below, and the occupancy grid from above.
+
+    lidar: (N, 3) points in ``base_link``, drawn white into the grid; without them the reconstruction's own obstacle
+    points are drawn in their colours. width: of the picture, pixels.
+    """
+    rows = [row for row in by_direction(reconstruction.depth_images) if row]
+    across = max((len(row) for row in rows), default=0)
+    side = round(0.4 * width) if across else width - 2 * GAP
+    tile = (width - side - GAP * (across + 2)) // across if across else 0
+    aspect = _aspect(reconstruction.depth_images)
+    tile_height = min(round(tile * aspect), (side - GAP * (2 * len(rows) - 1)) // max(2 * len(rows), 1))
+    picture = canvas(HEADER + side + FOOTER, width)
+    _draw_header(picture, reconstruction, title)
+    block = 2 * tile_height + 2 * GAP
+    top = HEADER + (side - block * len(rows) + GAP) // 2
+    for number, row in enumerate(rows):
+        indent = (across - len(row)) * (tile + GAP) // 2
+        for column, image in enumerate(row):
+            left = GAP + indent + column * (tile + GAP)
+            _place(picture, fitted(image.image, tile_height, tile), top + number * block, left)
+            _place(picture, fitted(depth_picture(image), tile_height, tile),
+                   top + number * block + tile_height + GAP // 2, left)
+            _label(picture, image.name, top + number * block, left)
+    shown = reconstruction.obstacles
+    above = birds_eye(reconstruction.occupancy, size=side, lidar=lidar,
+                      points=None if lidar is not None else shown.points,
+                      colours=None if lidar is not None else shown.colours)
+    _place(picture, fitted(above, side, side), HEADER, width - side - GAP)
+    _draw_legend(picture, GAP, picture.shape[0] - FOOTER, lidar is not None, width - side - GAP)
+    return picture
+
+
+def save_picture(image: Image, path: Path) -> None:
+    """Writes ``.png`` or ``.jpg``. Raises InputError for another ending."""
+    if path.suffix not in (".png", ".jpg"):
+        raise InputError("picture", f"picture {path} must end in .png or .jpg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded(image, path.suffix))
+
+
+def _aspect(images: Sequence[DepthImage]) -> float:
+    return float(np.median([image.image.shape[0] / image.image.shape[1] for image in images])) if images else 0.6
+
+
+def _place(picture: Image, tile: Image, top: int, left: int) -> None:
+    picture[top:top + tile.shape[0], left:left + tile.shape[1]] = tile
+
+
+def _label(picture: Image, text: str, top: int, left: int) -> None:
+    area = picture[top:top + 24, left:left + 14 + 8 * len(text)]
+    area[:] = (area * 0.35 + np.array(BACKGROUND) * 0.65).round().astype(np.uint8)
+    write_text(picture, text, left + 7, top + 17, 14)
+
+
+def _draw_header(picture: Image, reconstruction: Reconstruction, title: str) -> None:
+    write_text(picture, title or "img2three_ros", GAP + 2, 30, 20)
+    facts = [f"{len(reconstruction.cameras)} cameras", f"{len(reconstruction.cloud):,} points"]
+    if reconstruction.missing:
+        facts.append("missing: " + ", ".join(reconstruction.missing))
+    write_text(picture, "  ·  ".join(facts), picture.shape[1] - GAP - 2, 30, 16, FAINT, "right")
+
+
+def _draw_legend(picture: Image, left: int, top: int, with_lidar: bool, grid_left: int) -> None:
+    length, baseline = 260, top + 25
+    write_text(picture, "depth", left + 2, baseline, 14, FAINT)
+    scale = np.exp(np.linspace(np.log(MIN_DEPTH), np.log(MAX_DEPTH), length))
+    bar = left + 80
+    picture[top + 14:top + 26, bar:bar + length] = depth_colours(scale)[None]
+    write_text(picture, f"{MIN_DEPTH:.0f} m", bar - 6, baseline, 13, TEXT, "right")
+    write_text(picture, f"{MAX_DEPTH:.0f} m", bar + length + 6, baseline, 13)
+    entries = [("occupied", tuple(int(part) for part in height_colours(np.array(2.0)))), ("free", FREE_COLOUR),
+               ("unknown", UNKNOWN_COLOUR)]
+    if with_lidar:
+        entries.append(("LiDAR", (255, 255, 255)))
+    for number, (name, colour) in enumerate(entries):
+        start = grid_left + number * 120
+        picture[top + 13:top + 27, start:start + 14] = colour
+        write_text(picture, name, start + 21, baseline, 14, FAINT)
