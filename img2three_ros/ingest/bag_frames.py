@@ -1,0 +1,122 @@
+"""Frames and LiDAR scans of a bag: the same assembler as the live node, with all poses of the bag known beforehand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..fileio.point_cloud2 import read_xyz
+from ..fileio.rosbag import BagReader
+from ..geometry.transforms import apply
+from ..structures import Frame, InputError
+from .bag_topics import find_cameras, find_lidar, find_odometry
+from .checks import checked_frame_id, checked_stamp
+from .frame_assembler import CameraCount, FrameAssembler
+from .lidar import LidarScan
+from .motion import VehicleMotion
+from .rig import CameraRig
+
+_WHOLE_BAG = 2**62
+_PATIENCE = 0.5
+"""Seconds of recording that a set of a bag waits for late images: nobody waits for the output."""
+
+
+@dataclass
+class BagSummary:
+    """What happened while a bag was read: filled by ``read_frames`` as it goes.
+
+    cameras: counters of each camera. rejected: odometry, TF, CameraInfo messages by reason. problems: sentences.
+    """
+
+    frames: int = 0
+    rejected_frames: Counter[str] = field(default_factory=Counter)
+    cameras: Mapping[str, CameraCount] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence[str] | None = None,
+                rig: CameraRig | None = None, summary: BagSummary | None = None) -> Iterator[Frame]:
+    """Every frame of a bag in the order of stamps, always the same for the same bag.
+
+    cameras: names (or image topics) to use, in order; None = all found. rig: topics, extrinsics, calibrations and
+    masks; None = discovered from topics, CameraInfo and TF.
+    Raises InputError for a bag or topics that cannot be used; single bad images are left out and counted in
+    ``summary``.
+    """
+    config = config or Config()
+    summary = BagSummary() if summary is None else summary
+    with BagReader(bag) as reader:
+        rig = find_cameras(reader, cameras, rig)
+        sync = replace(config.sync, max_wait=max(config.sync.max_wait, _PATIENCE))
+        assembler = FrameAssembler(rig.names, sync, rig, rectified=config.prepare.rectified, history=_WHOLE_BAG)
+        _preload(reader, rig, assembler)
+        by_topic = {camera.image_topic: camera.name for camera in rig.cameras}
+        infos = {camera.camera_info_topic: camera.name for camera in rig.cameras if camera.camera_info_topic}
+        now = 0
+        for topic, time, message in reader.messages([*by_topic, *infos]):
+            now = max(now, time)
+            if topic in infos:
+                assembler.add_camera_info(infos[topic], message)
+                continue
+            for image_set in assembler.add_image(by_topic[topic], message, now):
+                yield from _assembled(assembler, image_set, summary)
+        for image_set in assembler.flush():
+            yield from _assembled(assembler, image_set, summary)
+        summary.cameras, summary.rejected = assembler.counters(), assembler.rejected_messages()
+        summary.problems = (*assembler.problems(), *reader.warnings)
+        if not summary.frames:
+            raise InputError("no_frames", f"bag '{bag}' gave no frame: " + ("; ".join(summary.problems)
+                                                                            or "no images"))
+
+
+def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | None = None,
+               base_frame: str = "base_link") -> Iterator[LidarScan]:
+    """Every LiDAR scan of a bag, in the base frame at its own stamp.
+
+    topic: None = the PointCloud2 topic that is not an output of this package. Raises InputError ``no_lidar`` or
+    ``transform`` if the sensor is not connected to the base frame.
+    """
+    base_frame = rig.base_frame if rig else base_frame
+    with BagReader(bag) as reader:
+        topic = find_lidar(reader, topic)
+        motion = VehicleMotion(base_frame, rig.odom_frame if rig else "", _WHOLE_BAG)
+        odometry = find_odometry(reader, rig)
+        for name, _, message in reader.messages(["/tf_static", "/tf"]):
+            motion.add_transforms(message, name == "/tf_static", name)
+        for _, _, message in reader.messages([odometry] if odometry else []):
+            _ignore_bad_odometry(motion, message, odometry)
+        for _, _, message in reader.messages([topic]):
+            stamp = checked_stamp(message, topic)
+            T_base_lidar = motion.T_base_frame(checked_frame_id(message, topic), stamp)
+            points = read_xyz(message, topic)
+            yield LidarScan(stamp, apply(T_base_lidar, points), motion.T_odom_base(stamp))
+
+
+def _preload(reader: BagReader, rig: CameraRig, assembler: FrameAssembler) -> None:
+    for name, _, message in reader.messages(["/tf_static", "/tf"]):
+        assembler.add_transforms(message, name == "/tf_static")
+    if rig.odometry_topic:
+        for _, _, message in reader.messages([rig.odometry_topic]):
+            assembler.add_odometry(message)
+
+
+def _assembled(assembler: FrameAssembler, image_set: Any, summary: BagSummary) -> Iterator[Frame]:
+    try:
+        frame = assembler.assemble(image_set)
+    except InputError as error:
+        summary.rejected_frames[error.reason] += 1
+        return
+    summary.frames += 1
+    yield frame
+
+
+def _ignore_bad_odometry(motion: VehicleMotion, message: Any, topic: str | None) -> None:
+    try:
+        motion.add_odometry(message, topic or "odometry")
+    except InputError:
+        return  # counted and reported where the frames are read

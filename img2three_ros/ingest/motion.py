@@ -1,0 +1,87 @@
+"""Where the vehicle and its cameras are: odometry and TF messages -> poses at any stamp."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..geometry.pose_buffer import PoseBuffer
+from ..geometry.transform_tree import TransformTree
+from ..geometry.transforms import from_quaternion_translation
+from ..structures import InputError, Matrix
+from .checks import checked_stamp
+
+
+class VehicleMotion:
+    """Transform tree and odometry, with every message validated.
+
+    odom_frame: frame of the ego poses; empty = that of the first odometry message, else ``odom``.
+    history: how long poses are kept, ns.
+    """
+
+    def __init__(self, base_frame: str = "base_link", odom_frame: str = "", history: int = 20_000_000_000) -> None:
+        self.base_frame, self.odom_frame = base_frame.lstrip("/"), odom_frame.lstrip("/")
+        self.tree = TransformTree(history=history)
+        self.odometry = PoseBuffer(history=history)
+
+    def add_odometry(self, message: Any, topic: str) -> int:
+        """Take a nav_msgs/Odometry; returns its stamp. Raises InputError (``odometry``, ``odometry_frame``, stamps)."""
+        stamp = checked_stamp(message, topic)
+        frame = str(message.header.frame_id).lstrip("/")
+        if not frame or (self.odom_frame and frame != self.odom_frame):
+            raise InputError("odometry_frame", f"topic '{topic}': header.frame_id is '{frame}', expected "
+                             f"'{self.odom_frame or 'a frame'}'; set odom_frame to the odometry's frame")
+        try:
+            T_odom_child = _pose(message.pose.pose.position, message.pose.pose.orientation)
+        except ValueError as error:
+            raise InputError("odometry", f"topic '{topic}': {error}") from error
+        child = str(message.child_frame_id).lstrip("/") or self.base_frame
+        try:
+            T_child_base = self.tree.lookup(child, self.base_frame, stamp)
+        except InputError as error:
+            raise InputError("odometry_frame", f"topic '{topic}': child_frame_id '{child}' is not '{self.base_frame}' "
+                             f"and TF does not connect them: {error}") from error
+        self.odom_frame = frame
+        self.odometry.add(stamp, T_odom_child @ T_child_base)
+        return stamp
+
+    def add_transforms(self, message: Any, static: bool, topic: str = "/tf") -> list[InputError]:
+        """Take a tf2_msgs/TFMessage. Bad transforms are left out and returned as errors; the others are used."""
+        errors = []
+        for stamped in message.transforms:
+            parent, child = str(stamped.header.frame_id), str(stamped.child_frame_id)
+            try:
+                matrix = _pose(stamped.transform.translation, stamped.transform.rotation)
+                if static:
+                    self.tree.set_static(parent, child, matrix)
+                else:
+                    self.tree.add(parent, child, checked_stamp(stamped, topic), matrix)
+            except InputError as error:
+                errors.append(error)
+            except ValueError as error:
+                errors.append(InputError("transform", f"topic '{topic}': '{parent}' -> '{child}': {error}"))
+        return errors
+
+    def T_odom_base(self, stamp: int) -> Matrix | None:
+        """Ego pose (4, 4) at a stamp (ns): from odometry if there is any, else TF; None if not known."""
+        if len(self.odometry):
+            return self.odometry.at(stamp)
+        try:
+            return self.tree.lookup(self.odom_frame or "odom", self.base_frame, stamp)
+        except InputError:
+            return None
+
+    def T_base_frame(self, frame: str, stamp: int) -> Matrix:
+        """(4, 4) from a frame into the base frame. Raises InputError('transform')."""
+        return self.tree.lookup(self.base_frame, frame, stamp)
+
+    def reset(self) -> None:
+        """Forget what has a stamp (time jump); static transforms stay."""
+        self.odometry.clear()
+        self.tree.clear_dynamic()
+
+
+def _pose(position: Any, orientation: Any) -> Matrix:
+    quaternion = np.array((orientation.x, orientation.y, orientation.z, orientation.w), dtype=np.float64)
+    return from_quaternion_translation(quaternion, (position.x, position.y, position.z))
