@@ -7,7 +7,7 @@ from ..structures import Frame, Reconstruction
 from .choose import choose_device, choose_engine
 from .clouds import depth_image, obstacle_points, point_cloud
 from .fusion import OccupancyFusion
-from .ground import estimate_ground
+from .ground import estimate_ground, ground_under
 from .keyframes import KeyframeBuffer
 from .prepare import FramePreparer
 from .timing import StageTimer
@@ -18,6 +18,7 @@ class ReconstructionPipeline:
 
     prepare      undistort and resize images and intrinsics together; the only host-to-device copy
     reconstruct  the engine: views of this instant and of earlier keyframes -> depth and confidence
+    points       confident depth becomes the dense cloud, the ground under it, and the obstacles above the ground
     fuse         evidence along rays into the tri-state occupancy grid around the vehicle
     """
 
@@ -39,13 +40,13 @@ class ReconstructionPipeline:
             prepared = self.prepare(frame)
         with timer.stage("reconstruct"):
             geometry = self.engine.reconstruct(prepared, self.keyframes.select(prepared))
-        with timer.stage("fuse"):
-            occupancy = self.fusion.update(prepared, geometry)
         with timer.stage("points"):
             cloud = point_cloud(geometry, self.config.cloud)
             ground = estimate_ground(cloud.points, cloud.confidence)
             obstacles = obstacle_points(cloud, ground, self.config.cloud)
             depth_images = tuple(depth_image(depth) for depth in geometry.depths)
+        with timer.stage("fuse"):
+            occupancy = ground_under(self.fusion.update(prepared, geometry), ground)
         self.keyframes.add(prepared)
         return Reconstruction(
             stamp=frame.stamp, base_frame=frame.base_frame, cloud=cloud, obstacles=obstacles,
