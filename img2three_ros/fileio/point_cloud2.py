@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..structures import InputError
+from ..geometry.voxel_grid import voxel_labels
+from ..structures import OCCUPIED, UNKNOWN, InputError, OccupancyVolume, PointCloud
 
 # sensor_msgs/PointField datatype -> numpy kind.
 _KINDS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 _DATATYPES = {kind: number for number, kind in _KINDS.items()}
 
 
-def read_point_cloud2(message: Any, topic: str) -> NDArray[Any]:
+def read_cloud(message: Any, topic: str = "point cloud") -> NDArray[Any]:
     """PointCloud2 of any layout, padding and endianness -> structured array (N,), a view where possible.
 
     Raises InputError('point_cloud') if the layout does not fit the data.
@@ -48,10 +50,81 @@ def read_point_cloud2(message: Any, topic: str) -> NDArray[Any]:
     return np.ascontiguousarray(rows).reshape(-1).view(layout)
 
 
-def read_xyz(message: Any, topic: str) -> NDArray[np.float32]:
+def read_xyz(message: Any, topic: str = "point cloud") -> NDArray[np.float32]:
     """(N, 3) float32 finite points of a PointCloud2, in its own frame. Raises InputError('point_cloud')."""
-    cloud = read_point_cloud2(message, topic)
+    cloud = read_cloud(message, topic)
     if any(name not in (cloud.dtype.names or ()) for name in "xyz"):
         raise InputError("point_cloud", f"topic '{topic}': fields {list(cloud.dtype.names or ())}, expected x, y, z")
     points = np.stack([cloud[name].astype(np.float32) for name in "xyz"], axis=-1).reshape(-1, 3)
     return points[np.isfinite(points).all(axis=1)]
+
+
+@dataclass(frozen=True, eq=False)
+class CloudLayout:
+    """A PointCloud2 without its header.
+
+    fields: (name, offset, datatype) with count 1. data: (width * height,) structured, little-endian, contiguous.
+    """
+
+    fields: tuple[tuple[str, int, int], ...]
+    point_step: int
+    width: int
+    height: int
+    data: NDArray[Any]
+    is_dense: bool
+
+
+def dense_cloud(cloud: PointCloud) -> CloudLayout:
+    """x y z rgb confidence. rgb is a float32 whose bits are 0x00RRGGBB, as PCL and RViz expect."""
+    packed = _empty(len(cloud), ("rgb", "<f4"), ("confidence", "<f4"))
+    _fill_xyz(packed, cloud.points)
+    colours = cloud.colours.astype(np.uint32)
+    packed["rgb"] = ((colours[:, 0] << 16) | (colours[:, 1] << 8) | colours[:, 2]).view(np.float32)
+    packed["confidence"] = cloud.confidence
+    return _layout(packed)
+
+
+def obstacle_cloud(cloud: PointCloud) -> CloudLayout:
+    """x y z intensity (= confidence), finite points only: planners index grids with them unchecked."""
+    cloud = cloud.select(np.asarray(np.isfinite(cloud.points).all(axis=1)))
+    packed = _empty(len(cloud), ("intensity", "<f4"))
+    _fill_xyz(packed, cloud.points)
+    packed["intensity"] = np.nan_to_num(cloud.confidence)
+    return _layout(packed)
+
+
+def occupied_voxels(volume: OccupancyVolume) -> CloudLayout:
+    """Centres of the occupied voxels: x y z occupancy (probability) label (uint8, see ``geometry.voxel_grid``)."""
+    mask = volume.state == OCCUPIED
+    packed = _empty(int(mask.sum()), ("occupancy", "<f4"), ("label", "u1"))
+    _fill_xyz(packed, volume.centres(mask))
+    packed["occupancy"] = volume.probability[mask]
+    packed["label"] = voxel_labels(volume)[mask]
+    return _layout(packed)
+
+
+def observed_voxels(volume: OccupancyVolume) -> CloudLayout:
+    """Centres of all voxels that are not unknown: x y z state (uint8, 0 free, 1 occupied) occupancy (probability)."""
+    mask = volume.state != UNKNOWN
+    packed = _empty(int(mask.sum()), ("state", "u1"), ("occupancy", "<f4"))
+    _fill_xyz(packed, volume.centres(mask))
+    packed["state"] = volume.state[mask] == OCCUPIED
+    packed["occupancy"] = volume.probability[mask]
+    return _layout(packed)
+
+
+def _empty(count: int, *fields: tuple[str, str]) -> NDArray[Any]:
+    # Aligned with (zeroed) padding: C++ readers cast fields in place.
+    return np.zeros(count, dtype=np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), *fields], align=True))
+
+
+def _fill_xyz(packed: NDArray[Any], points: NDArray[np.float32]) -> None:
+    for column, name in enumerate("xyz"):
+        packed[name] = points[:, column]
+
+
+def _layout(packed: NDArray[Any]) -> CloudLayout:
+    fields = tuple((name, int(packed.dtype.fields[name][1]), _DATATYPES[packed.dtype[name].str.lstrip("<|")])
+                   for name in packed.dtype.names or ())
+    finite = all(np.isfinite(packed[name]).all() for name in "xyz")
+    return CloudLayout(fields, packed.dtype.itemsize, len(packed), 1, packed, finite)

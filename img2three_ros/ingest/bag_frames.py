@@ -14,11 +14,11 @@ from ..fileio.rosbag import BagReader
 from ..geometry.transforms import apply
 from ..structures import Frame, InputError
 from .bag_topics import find_cameras, find_lidar, find_odometry
+from .camera_rig import CameraRig
 from .checks import checked_frame_id, checked_stamp
 from .frame_assembler import CameraCount, FrameAssembler
 from .lidar import LidarScan
 from .motion import VehicleMotion
-from .rig import CameraRig
 
 _WHOLE_BAG = 2**62
 _PATIENCE = 0.5
@@ -94,7 +94,7 @@ def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | None 
             stamp = checked_stamp(message, topic)
             T_base_lidar = motion.T_base_frame(checked_frame_id(message, topic), stamp)
             points = read_xyz(message, topic)
-            yield LidarScan(stamp, apply(T_base_lidar, points), motion.T_odom_base(stamp))
+            yield LidarScan(stamp, apply(T_base_lidar, points), motion.T_odom_base(stamp), T_base_lidar[:3, 3].copy())
 
 
 def _preload(reader: BagReader, rig: CameraRig, assembler: FrameAssembler) -> None:

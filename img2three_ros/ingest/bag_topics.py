@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..fileio.rosbag import BagReader, TopicInfo
 from ..structures import InputError
-from .rig import CameraRig, RigCamera
+from .camera_rig import CameraRig, RigCamera
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 CAMERA_INFO, ODOMETRY = "sensor_msgs/msg/CameraInfo", "nav_msgs/msg/Odometry"

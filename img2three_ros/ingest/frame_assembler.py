@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ..config import SyncConfig
 from ..structures import CameraCalibration, CameraImage, Frame, InputError, Matrix
 from .camera_info import calibration_from_camera_info
+from .camera_rig import CameraRig, RigCamera, load_mask
 from .checks import checked_stamp
 from .images import check_image, decode_image
 from .motion import VehicleMotion
-from .rig import CameraRig, RigCamera, load_mask
 from .synchronizer import CameraSynchronizer, ImageSet, StampedImage
 
 

@@ -15,9 +15,11 @@ class LidarScan:
     """One scan.
 
     stamp: ns. points: (N, 3) float32 metres, in the base frame at ``stamp``, finite.
+    origin: (3,) position of the sensor in the base frame, metres.
     T_odom_base: (4, 4) ego pose at ``stamp``, or None where ego motion is not known.
     """
 
     stamp: int
     points: NDArray[np.float32]
     T_odom_base: Matrix | None
+    origin: NDArray[np.float64]
