@@ -203,9 +203,9 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar as a callback ``progress(done, total)``."""
+def _progress(title: str) -> Iterator[Callable[..., None]]:
+    """A progress bar as a callback ``progress(done, total=None)``."""
     columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=errors, transient=True) as bar:
         task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total=None: bar.update(task, completed=done, total=total)

@@ -18,7 +18,7 @@ LAYERS = (
     ("reconstruction",),
     ("evaluation", "visualization"),
     ("training",),
-    ("nodes", "cli"),
+    ("nodes", "cli", "demo"),
 )
 LAYER_OF = {room: layer for layer, rooms in enumerate(LAYERS) for room in rooms}
 ROS_ROOM = "nodes"
