@@ -69,14 +69,20 @@ class OccupancyConfig:
     y_max: float = setting(40.0, "left limit", unit="m")
     z_min: float = setting(-1.0, "lower limit", unit="m")
     z_max: float = setting(5.4, "upper limit", unit="m")
-    decay: float = setting(0.85, "factor on the evidence of the past per frame; 0 = every frame stands alone",
-                           low=0.0, high=1.0, dynamic=True)
+    decay: float = setting(0.85, "factor on the evidence of the past per 0.1 s, at least once per frame; 0 = every "
+                           "frame stands alone", low=0.0, high=1.0, dynamic=True)
     occupied_threshold: float = setting(0.65, "occupancy probability from which a voxel is occupied",
                                         low=0.5, high=1.0, dynamic=True)
     free_threshold: float = setting(0.3, "occupancy probability up to which a voxel is free",
                                     low=0.0, high=0.5, dynamic=True)
     min_confidence: float = setting(0.5, "depth with less confidence gives no evidence", low=0.0, high=1.0,
                                     dynamic=True)
+    free_confidence: float = setting(0.7, "mean confidence of the pixels over a voxel from which they can show that "
+                                     "it is free; pixels without evidence count as 0", low=0.5, high=1.0, dynamic=True)
+    free_sigmas: float = setting(2.0, "free space ends this many standard deviations of depth, and one voxel, before "
+                                 "the surface", low=0.0, high=10.0, dynamic=True)
+    free_range: float = setting(25.0, "beyond this distance one frame alone cannot make a voxel free", unit="m",
+                                low=0.0, dynamic=True)
     max_range: float = setting(50.0, "evidence is taken up to this distance", unit="m", low=1.0, dynamic=True)
 
 

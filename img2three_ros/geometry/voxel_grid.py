@@ -58,7 +58,7 @@ def voxel_indices(volume: OccupancyVolume, points: NDArray[np.floating]) -> tupl
     """
     cells = np.floor((np.asarray(points, dtype=np.float64) - volume.origin) / volume.voxel_size)
     size = np.array(volume.state.shape[::-1])
-    inside = np.logical_and(cells >= 0, cells < size).all(axis=-1)
+    inside: NDArray[np.bool_] = np.all((cells >= 0) & (cells < size), axis=-1)
     cells = np.clip(np.nan_to_num(cells), 0, size - 1).astype(np.intp)
     return cells[..., ::-1], inside
 

@@ -50,7 +50,7 @@ class GroundModel:
 
 def flat_ground() -> GroundModel:
     """The plane z = 0: what is assumed without any ground point."""
-    cells = int(round(2 * REACH / CELL))
+    cells = round(2 * REACH / CELL)
     return GroundModel((0.0, 0.0, 0.0), np.zeros((cells, cells)), 0)
 
 
@@ -86,7 +86,7 @@ def ground_under(volume: OccupancyVolume, ground: GroundModel) -> OccupancyVolum
 
 def _low_percentile(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Per cell the PERCENTILE of z (Y, X) and the number of points, by a histogram over z."""
-    cells = int(round(2 * REACH / CELL))
+    cells = round(2 * REACH / CELL)
     limit = STEP + MAX_SLOPE * REACH * np.sqrt(2.0)
     bins = int(np.ceil(2 * limit / BIN))
     ix, iy = (((points[:, axis] + REACH) / CELL).astype(np.int64).clip(0, cells - 1) for axis in (0, 1))

@@ -1,0 +1,97 @@
+"""What the pixels over a voxel agree on: windowed minima and means of an image, looked up by footprint.
+
+A voxel near the camera covers many pixels. Asking only the pixel at its centre would carve away a pole that
+covers a few of them; the minimum over the footprint keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+OCTAVES = (1, 2, 3, 4, 5)
+"""The image is halved this often; each octave has windows of 5 and of 7 of its cells."""
+RADII = tuple(float(half << octave) for octave in OCTAVES for half in (2, 3))
+"""Pixels around any point of an image that a window is sure to cover: 4, 6, 8, 12 ... 96."""
+
+
+class FootprintImage:
+    """Minimum of ``lower`` and mean of ``support`` over square windows of an image.
+
+    lower: (H, W) metres, non-negative: up to which depth a pixel may show free space. support: (H, W) 0..1.
+    Outside the image both are 0: a window that leaves it shows nothing.
+    """
+
+    def __init__(self, lower: Tensor, support: Tensor) -> None:
+        minima, means, shapes = [], [], []
+        multiple = 1 << OCTAVES[-1]
+        height, width = lower.shape
+        padding = (0, -width % multiple, 0, -height % multiple)
+        lower, support = F.pad(lower, padding), F.pad(support, padding)
+        for _ in OCTAVES:
+            lower = _halves(lower, torch.minimum)
+            support = _halves(support, torch.add) * 0.25
+            for window_min, window_mean in zip(_window_minima(lower), _window_means(support), strict=True):
+                minima.append(window_min.flatten())
+                means.append(window_mean.flatten())
+                shapes.append(lower.shape)
+        starts = [0]
+        for level_height, level_width in shapes:
+            starts.append(starts[-1] + level_height * level_width)
+        device = lower.device
+        self._minima, self._means = torch.cat(minima), torch.cat(means)
+        self._radii = torch.tensor(RADII, device=device)
+        self._starts = torch.tensor(starts[:-1], dtype=torch.float32, device=device)
+        self._widths = torch.tensor([float(level_width) for _, level_width in shapes], device=device)
+        self._scales = torch.tensor([0.5**octave for octave in OCTAVES for _ in range(2)], device=device)
+
+    def locate(self, u: Tensor, v: Tensor, radius: Tensor) -> Tensor:
+        """(...,) int64 place of the smallest window that covers ``radius`` pixels around u, v; for ``lower_at``.
+
+        u, v must lie in the image and the radius must not exceed RADII[-1].
+        """
+        level = torch.bucketize(radius, self._radii, out_int32=True).flatten()
+        scale, width, start = (table.index_select(0, level).view(radius.shape)
+                               for table in (self._scales, self._widths, self._starts))
+        cell_v, cell_u = ((v + 0.5) * scale).floor_(), ((u + 0.5) * scale).floor_()
+        return cell_v.mul_(width).add_(cell_u).add_(start).long()
+
+    def lower_at(self, place: Tensor) -> Tensor:
+        """Minimum of ``lower`` over the windows at ``place``."""
+        return torch.take(self._minima, place)
+
+    def support_at(self, place: Tensor) -> Tensor:
+        """Mean of ``support`` over the windows at ``place``."""
+        return torch.take(self._means, place)
+
+
+def _halves(image: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Every 2 x 2 cells combined into one."""
+    rows = combine(image[0::2], image[1::2])
+    return combine(rows[:, 0::2], rows[:, 1::2])
+
+
+def _window_minima(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Minima over 5 x 5 and 7 x 7 cells around each cell; 0 outside."""
+    five, seven = (_running_minimum(_running_minimum(F.pad(image, (half,) * 4), 1, half), 0, half) for half in (2, 3))
+    return five, seven
+
+
+def _running_minimum(image: Tensor, axis: int, half: int) -> Tensor:
+    """Minimum over 2 * half + 1 cells along an axis, which becomes 2 * half shorter."""
+    count = image.shape[axis]
+    pairs = torch.minimum(image.narrow(axis, 0, count - 1), image.narrow(axis, 1, count - 1))
+    result = torch.minimum(pairs.narrow(axis, 0, count - 2), pairs.narrow(axis, 1, count - 2))
+    for _ in range(half - 1):
+        count = result.shape[axis]
+        result = torch.minimum(result.narrow(axis, 0, count - 2), result.narrow(axis, 2, count - 2))
+    return result
+
+
+def _window_means(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Means over 5 x 5 and 7 x 7 cells around each cell; 0 outside."""
+    five, seven = (F.avg_pool2d(image[None, None], 2 * half + 1, stride=1, padding=half)[0, 0] for half in (2, 3))
+    return five, seven
