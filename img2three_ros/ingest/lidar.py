@@ -17,11 +17,9 @@ class LidarScan:
     stamp: ns. points: (N, 3) float32 metres, in the base frame at ``stamp``, finite.
     origin: (3,) position of the sensor in the base frame, metres.
     T_odom_base: (4, 4) ego pose at ``stamp``, or None where ego motion is not known.
-    origin: (3,) where the sensor stands, in the base frame: the rays to the points begin there.
     """
 
     stamp: int
     points: NDArray[np.float32]
     T_odom_base: Matrix | None
-    origin: NDArray[np.float64]
     origin: NDArray[np.float64]
