@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,7 +76,8 @@ class HitPixels:
         return HitPixels(self.truth[keep], self.prediction[keep], self.confidence[keep])
 
 
-class Projection(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Projection:
     """Pixels that points hit: row, column and depth (M,) metres; index (M,) of the point in the array given."""
 
     row: NDArray[np.intp]
@@ -87,7 +87,7 @@ class Projection(NamedTuple):
 
     def select(self, keep: NDArray[np.bool_] | NDArray[np.intp]) -> Projection:
         """The pixels where ``keep`` (M,) bool or indices."""
-        return Projection(*(values[keep] for values in self))
+        return Projection(self.row[keep], self.column[keep], self.depth[keep], self.index[keep])
 
 
 def project(points: NDArray[np.floating], T_base_camera: Matrix, calibration: CameraCalibration) -> Projection:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..config import Config
-from ..ingest.bag_frames import read_frames, read_lidar
+from ..ingest.bag_frames import BagSummary, read_frames, read_lidar
 from ..ingest.rig import CameraRig
 from ..reconstruction.pipeline import ReconstructionPipeline
 from ..structures import Frame, InputError, Reconstruction
@@ -76,6 +76,12 @@ class _Run:
     processed: int = 0
     rejections: list[str] = field(default_factory=list)
     without_lidar: int = 0
+    summary: BagSummary = field(default_factory=BagSummary)
+
+    @property
+    def rejected(self) -> int:
+        """Frames that could not be assembled or reconstructed."""
+        return len(self.rejections) + sum(self.summary.rejected_frames.values())
 
 
 def evaluate_bag(
@@ -94,9 +100,9 @@ def evaluate_bag(
     """
     requirements = load_requirements(require) if require else {}
     pipeline = ReconstructionPipeline(config)
-    scans = ScanFinder(read_lidar(bag, lidar_topic))
+    scans = ScanFinder(read_lidar(bag, lidar_topic, rig))
     run = _Run()
-    for frame in read_frames(bag, config, cameras=cameras, rig=rig):
+    for frame in read_frames(bag, config, cameras, rig, run.summary):
         _process(frame, pipeline, scans, run, score_now=frames == "all")
         if progress:
             progress(run.processed + len(run.rejections))
@@ -110,7 +116,7 @@ def evaluate_bag(
         run.tally.add(run.shown)
     info = run_info(bag, config, str(pipeline.device), frames, command or shlex.join(sys.argv))
     result = EvaluationResult(
-        run=info, frames=FrameCounts(run.processed, len(run.rejections), run.without_lidar, run.tally.instants),
+        run=info, frames=FrameCounts(run.processed, run.rejected, run.without_lidar, run.tally.instants),
         depth=_depth(run.tally), cloud=cloud_scores(joined_distances(run.tally.distances)),
         occupancy=occupancy_scores(run.tally.counts), latency_ms=latencies(run.timings), peak_rss_mb=peak,
         notes=_notes(run))
@@ -154,12 +160,13 @@ def _notes(run: _Run) -> tuple[str, ...]:
                      "scan was compared as it was, without ego-motion compensation")
     if run.without_lidar:
         notes.append(f"{run.without_lidar} frames had no LiDAR scan near and were not scored")
-    if run.rejections:
-        notes.append(f"{len(run.rejections)} frames were rejected, the first: {run.rejections[0]}")
+    if run.rejected:
+        first = run.rejections[0] if run.rejections else ", ".join(run.summary.rejected_frames)
+        notes.append(f"{run.rejected} frames were rejected, the first: {first}")
     if run.shown.reconstruction.missing:
         notes.append("cameras without an image at the last scored instant: "
                      + ", ".join(run.shown.reconstruction.missing))
-    return tuple(notes)
+    return (*notes, *run.summary.problems)
 
 
 def _peak_rss_mb() -> float:

@@ -36,12 +36,12 @@ def compensated(scan: LidarScan, stamp: int, T_odom_base: Matrix | None) -> Fram
 
     The scan counts as one instant, as its points carry no times of their own. Without ego poses nothing is moved.
     """
-    points = scan.points.astype(np.float64)
-    points, origin = points[np.isfinite(points).all(axis=1)], np.asarray(scan.origin, dtype=np.float64)
+    T_frame_scan = np.eye(4)
     known = T_odom_base is not None and scan.T_odom_base is not None
     if T_odom_base is not None and scan.T_odom_base is not None:
         T_frame_scan = inverse(T_odom_base) @ scan.T_odom_base
-        points, origin = apply(T_frame_scan, points), apply(T_frame_scan, origin)
+    points, origin = (np.asarray(apply(T_frame_scan, part.astype(np.float64))) for part in (scan.points, scan.origin))
+    points = points[np.isfinite(points).all(axis=1)]
     return FrameScan(points, origin, scan.stamp - stamp, known)
 
 

@@ -78,7 +78,7 @@ def voxel_indices(points: Points, volume: OccupancyVolume) -> tuple[NDArray[np.i
     """
     cell = np.floor((points - volume.origin) / volume.voxel_size)
     shape_xyz = np.array(volume.state.shape[::-1])
-    inside = np.isfinite(cell).all(axis=1) & (cell >= 0).all(axis=1) & (cell < shape_xyz).all(axis=1)
+    inside = np.asarray(((cell >= 0) & (cell < shape_xyz)).all(axis=1))
     x, y, z = np.where(inside[:, None], cell, 0).astype(np.intp).T
     return (z * shape_xyz[1] + y) * shape_xyz[0] + x, inside
 
@@ -170,7 +170,7 @@ def lidar_truth(points: Points, origin: Points, volume: OccupancyVolume, off_gro
 def occupancy_counts(volume: OccupancyVolume, points: Points, origin: Points) -> OccupancyCounts:
     """Counts of one instant: points (N, 3) and sensor ``origin`` (3,) in ``base_link`` at the volume's stamp."""
     points = points[np.isfinite(points).all(axis=1)]
-    off_ground = np.abs(points[:, 2] - ground_surface(points)) > 0.5 * volume.voxel_size
+    off_ground = points[:, 2] - ground_surface(points) > 0.5 * volume.voxel_size
     truth = lidar_truth(points, origin, volume, off_ground)
 
     def voxels(known: Mask, state: int) -> int:

@@ -64,7 +64,7 @@ def report_html(result: EvaluationResult, shown: Reconstruction, scan: FrameScan
     sections = [
         _header(title, result), _tiles(result), _messages(result),
         _figure(data_uri(overview), "Last scored instant: cameras with their depth, and the grid from above with "
-                "LiDAR returns (0.3–3 m high) in white"),
+                "LiDAR returns of 0.3 < z < 3 m (white; red in voxels called free)"),
         _depth_section(result.depth), _surface_section(result, shown, scan),
         "<h2>Cameras</h2>", *(_camera_section(image, result.depth[image.name], scan)
                               for image in shown.depth_images),
@@ -122,7 +122,7 @@ def _surface_section(result: EvaluationResult, shown: Reconstruction, scan: Fram
     latency = [(stage, f"{value.median:.0f}", f"{value.p95:.0f}") for stage, value in result.latency_ms.items()]
     return ("<h2>Occupancy and points</h2><div class=\"side\"><div style=\"max-width:620px\">"
             + _figure(data_uri(above, ".png"), "Occupied (orange, paler = higher), free (blue-green), unknown (grey), "
-                      "LiDAR returns (white), vehicle; rings every 10 m, forward is up")
+                      "LiDAR returns with 0.3 < z < 3 m (white; red in free voxels); rings every 10 m, forward is up")
             + "</div><div>" + _table(("", ""), surface_rows(result), "")
             + _table(("stage", "median", "95 %"), latency, "latency, ms") + "</div></div>")
 

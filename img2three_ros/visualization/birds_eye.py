@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..structures import FREE, OCCUPIED, UNKNOWN, OccupancyVolume
-from .colours import FAINT, FREE_COLOUR, TEXT, UNKNOWN_COLOUR, Image, height_colours
+from .colours import FAINT, FREE_COLOUR, TEXT, UNKNOWN_COLOUR, VIOLATION_COLOUR, Image, height_colours
 from .drawing import draw_dots, write_text
 
 LOW, HIGH = 0.3, 3.0
@@ -17,26 +17,28 @@ RING_STEP = 10.0
 
 def column_states(volume: OccupancyVolume, low: float = LOW, high: float = HIGH,
                   ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """State (Y, X) of each column between two heights (metres), and the height of its topmost occupied voxel.
+    """State (Y, X) of each column between two heights above the ground (metres), and how high the top of it is.
 
-    Occupied if any voxel is; free if none is occupied and any is free; otherwise unknown. Height is NaN where
-    nothing is occupied.
+    Occupied if any voxel is; free if none is occupied and any is free; otherwise unknown. The height (Y, X) is that
+    of the topmost occupied voxel's centre above the ground, NaN where nothing is occupied.
     """
     centres = volume.origin[2] + (np.arange(volume.state.shape[0]) + 0.5) * volume.voxel_size
-    layers = volume.state[(centres > low) & (centres < high)]
-    occupied, free = (layers == OCCUPIED).any(axis=0), (layers == FREE).any(axis=0)
-    state = np.where(occupied, OCCUPIED, np.where(free, FREE, UNKNOWN)).astype(np.int8)
-    tall = centres[(centres > low) & (centres < high)][:, None, None]
-    height = np.where(layers == OCCUPIED, tall, -np.inf).max(axis=0, initial=-np.inf)
-    return state, np.where(occupied, height, np.nan).astype(np.float32)
+    ground = np.zeros(volume.state.shape[1:]) if volume.ground is None else volume.ground
+    height = centres[:, None, None] - ground
+    within = (height > low) & (height < high)
+    occupied = within & (volume.state == OCCUPIED)
+    any_occupied, any_free = occupied.any(axis=0), (within & (volume.state == FREE)).any(axis=0)
+    state = np.where(any_occupied, OCCUPIED, np.where(any_free, FREE, UNKNOWN)).astype(np.int8)
+    top = np.where(occupied, height, -np.inf).max(axis=0, initial=-np.inf)
+    return state, np.where(any_occupied, top, np.nan).astype(np.float32)
 
 
 def birds_eye(volume: OccupancyVolume, *, size: int = 800, points: NDArray[np.floating] | None = None,
               colours: Image | None = None, lidar: NDArray[np.floating] | None = None) -> Image:
     """Grid from above as an image whose longer edge is ``size`` pixels.
 
-    points (N, 3) with colours (N, 3) uint8, and LiDAR points (M, 3) as white dots, all in ``base_link``; only those
-    between 0.3 and 3 m high are drawn.
+    points (N, 3) with colours (N, 3) uint8, and LiDAR points (M, 3), all in ``base_link``; only those with
+    0.3 < z < 3 m are drawn. LiDAR points are white, and red where their voxel is called free.
     """
     state, height = column_states(volume)
     image = np.empty((*state.shape, 3), dtype=np.uint8)
@@ -54,9 +56,20 @@ def birds_eye(volume: OccupancyVolume, *, size: int = 800, points: NDArray[np.fl
         shades = np.full((len(points), 3), TEXT, np.uint8) if colours is None else colours
         _draw_points(image, volume, points, shades)
     if lidar is not None and len(lidar):
-        _draw_points(image, volume, lidar, np.full((len(lidar), 3), 255, np.uint8))
+        in_free = states_at(volume, lidar) == FREE
+        order = np.argsort(in_free, kind="stable")
+        shades = np.where(in_free[order, None], np.array(VIOLATION_COLOUR), 255).astype(np.uint8)
+        _draw_points(image, volume, lidar[order], shades)
     _draw_vehicle(image, volume)
     return image
+
+
+def states_at(volume: OccupancyVolume, points: NDArray[np.floating]) -> NDArray[np.int8]:
+    """State (N,) of the voxels that hold points (N, 3) in ``base_link``; UNKNOWN outside the grid."""
+    cell = np.floor((points - volume.origin) / volume.voxel_size)
+    inside = np.asarray(((cell >= 0) & (cell < volume.state.shape[::-1])).all(axis=1))
+    x, y, z = np.where(inside[:, None], cell, 0).astype(np.intp).T
+    return np.where(inside, volume.state[z, y, x], UNKNOWN).astype(np.int8)
 
 
 def _pixels(image: Image, volume: OccupancyVolume, xy: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -70,7 +83,7 @@ def _pixels(image: Image, volume: OccupancyVolume, xy: NDArray[np.floating]) -> 
 def _draw_points(image: Image, volume: OccupancyVolume, points: NDArray[np.floating], colours: Image) -> None:
     keep = np.flatnonzero((points[:, 2] > LOW) & (points[:, 2] < HIGH))
     pixels = np.floor(_pixels(image, volume, points[keep, :2])).astype(np.intp)
-    draw_dots(image, pixels[:, 1], pixels[:, 0], colours[keep], size=1 if image.shape[0] < 600 else 2)
+    draw_dots(image, pixels[:, 1], pixels[:, 0], colours[keep], size=2)
 
 
 def _draw_rings(image: Image, volume: OccupancyVolume) -> None:

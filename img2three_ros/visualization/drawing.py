@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from ..structures import InputError
 from .colours import BACKGROUND, TEXT, Image
 
+STROKED_SIZE = 30.0
+"""Font size in pixels of OpenCV's stroked letters at scale 1."""
+
 
 def canvas(height: int, width: int, colour: tuple[int, int, int] = BACKGROUND) -> Image:
     """(H, W, 3) of one colour."""
@@ -19,24 +22,32 @@ def canvas(height: int, width: int, colour: tuple[int, int, int] = BACKGROUND) -
 
 def write_text(image: Image, text: str, left: int, baseline: int, size: int = 15,
                colour: tuple[int, int, int] = TEXT, align: str = "left") -> None:
-    """Writes one line into ``image`` in place; ``size`` is the letter height in pixels, align left, centre or right.
+    """Writes one line into ``image`` in place; ``size`` is the font size in pixels, align left, centre or right.
 
     OpenCV 5 draws a real typeface; OpenCV 4 has only stroked letters, without characters beyond ASCII.
     """
+    start = left - {"left": 0, "centre": text_width(text, size) // 2, "right": text_width(text, size)}[align]
+    drawn = np.ascontiguousarray(image)
     if hasattr(cv2, "FontFace"):
-        face = cv2.FontFace("sans")
-        width = cv2.getTextSize((0, 0), text, (0, 0), face, size)[2]
-        cv2.putText(image, text, (_start(left, width, align), baseline), colour, face, size)
-        return
-    plain = text.replace("·", "|").replace("–", "-").replace("×", "x").encode("ascii", "replace").decode()
-    scale = size / 30.0
-    (width, _), _ = cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    cv2.putText(image, plain, (_start(left, width, align), baseline), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1,
-                cv2.LINE_AA)
+        cv2.putText(drawn, text, (start, baseline), colour, cv2.FontFace("sans"), size)
+    else:
+        cv2.putText(drawn, _ascii(text), (start, baseline), cv2.FONT_HERSHEY_SIMPLEX, size / STROKED_SIZE, colour,
+                    1, cv2.LINE_AA)
+    if drawn is not image:
+        image[:] = drawn
 
 
-def _start(left: int, width: int, align: str) -> int:
-    return left - {"left": 0, "centre": width // 2, "right": width}[align]
+def text_width(text: str, size: int) -> int:
+    """Width in pixels of what ``write_text`` draws."""
+    if hasattr(cv2, "FontFace"):
+        return int(cv2.getTextSize((0, 0), text, (0, 0), cv2.FontFace("sans"), size)[2])
+    return int(cv2.getTextSize(_ascii(text), cv2.FONT_HERSHEY_SIMPLEX, size / STROKED_SIZE, 1)[0][0])
+
+
+def _ascii(text: str) -> str:
+    for fancy, plain in (("·", "|"), ("–", "-"), ("×", "x")):
+        text = text.replace(fancy, plain)
+    return text.encode("ascii", "replace").decode()
 
 
 def fitted(image: Image, height: int, width: int) -> Image:

@@ -18,13 +18,14 @@ from .colours import (
     MIN_DEPTH,
     TEXT,
     UNKNOWN_COLOUR,
+    VIOLATION_COLOUR,
     Image,
     confidence_colours,
     depth_colours,
     error_colours,
     height_colours,
 )
-from .drawing import canvas, dimmed, draw_dots, encoded, fitted, write_text
+from .drawing import canvas, dimmed, draw_dots, encoded, fitted, text_width, write_text
 
 GAP = 8
 HEADER = 46
@@ -61,34 +62,26 @@ def by_direction(images: Sequence[DepthImage]) -> tuple[list[DepthImage], list[D
             ahead.append((-yaw, image))
         else:
             behind.append((yaw % (2.0 * np.pi), image))
-    return ([image for _, image in sorted(row, key=lambda item: item[0])] for row in (ahead, behind))  # type: ignore
+    ordered = [[image for _, image in sorted(row, key=lambda item: float(item[0]))] for row in (ahead, behind)]
+    return ordered[0], ordered[1]
 
 
 def picture_of(reconstruction: Reconstruction, *, lidar: NDArray[np.floating] | None = None, title: str = "",
                width: int = 1920) -> Image:
     """One picture of a reconstruction: every camera with its depth below, and the occupancy grid from above.
 
-    lidar: (N, 3) points in ``base_link``, drawn white into the grid; without them the reconstruction's own obstacle
-    points are drawn in their colours. width: of the picture, pixels.
+    lidar: (N, 3) points in ``base_link``, drawn into the grid; without them the reconstruction's own obstacle points
+    are drawn in their colours. width: of the picture, pixels.
     """
     rows = [row for row in by_direction(reconstruction.depth_images) if row]
+    if len(rows) == 1 and len(rows[0]) == 2:
+        rows = [[image] for image in rows[0]]
     across = max((len(row) for row in rows), default=0)
-    side = round(0.4 * width) if across else width - 2 * GAP
-    tile = (width - side - GAP * (across + 2)) // across if across else 0
-    aspect = _aspect(reconstruction.depth_images)
-    tile_height = min(round(tile * aspect), (side - GAP * (2 * len(rows) - 1)) // max(2 * len(rows), 1))
+    side = _grid_side(rows, across, width)
     picture = canvas(HEADER + side + FOOTER, width)
     _draw_header(picture, reconstruction, title)
-    block = 2 * tile_height + 2 * GAP
-    top = HEADER + (side - block * len(rows) + GAP) // 2
-    for number, row in enumerate(rows):
-        indent = (across - len(row)) * (tile + GAP) // 2
-        for column, image in enumerate(row):
-            left = GAP + indent + column * (tile + GAP)
-            _place(picture, fitted(image.image, tile_height, tile), top + number * block, left)
-            _place(picture, fitted(depth_picture(image), tile_height, tile),
-                   top + number * block + tile_height + GAP // 2, left)
-            _label(picture, image.name, top + number * block, left)
+    if across:
+        _draw_cameras(picture[HEADER:HEADER + side, :width - side - GAP], rows, across)
     shown = reconstruction.obstacles
     above = birds_eye(reconstruction.occupancy, size=side, lidar=lidar,
                       points=None if lidar is not None else shown.points,
@@ -96,6 +89,31 @@ def picture_of(reconstruction: Reconstruction, *, lidar: NDArray[np.floating] | 
     _place(picture, fitted(above, side, side), HEADER, width - side - GAP)
     _draw_legend(picture, GAP, picture.shape[0] - FOOTER, lidar is not None, width - side - GAP)
     return picture
+
+
+def _grid_side(rows: Sequence[Sequence[DepthImage]], across: int, width: int) -> int:
+    """Edge of the grid's square, pixels: as high as the cameras beside it, within bounds."""
+    if not across:
+        return width - 2 * GAP
+    per_tile = 2.0 * len(rows) / across * _aspect([image for row in rows for image in row])
+    return round(width * min(max(per_tile / (1.0 + per_tile), 0.38), 0.5))
+
+
+def _draw_cameras(area: Image, rows: Sequence[Sequence[DepthImage]], across: int) -> None:
+    """Rows of image above depth into ``area`` (a part of the picture), in place."""
+    aspect = _aspect([image for row in rows for image in row])
+    width = (area.shape[1] - GAP * (across + 1)) // across
+    height = min(round(width * aspect), (area.shape[0] - GAP * (len(rows) - 1)) // (2 * len(rows)) - GAP // 2)
+    width = min(width, round(height / aspect))
+    block = 2 * height + GAP // 2 + GAP
+    top = max((area.shape[0] - block * len(rows) + GAP) // 2, 0)
+    for number, row in enumerate(rows):
+        left = (area.shape[1] - len(row) * (width + GAP) + GAP) // 2
+        for image in row:
+            _place(area, fitted(image.image, height, width), top + number * block, left)
+            _place(area, fitted(depth_picture(image), height, width), top + number * block + height + GAP // 2, left)
+            _label(area, image.name, top + number * block, left)
+            left += width + GAP
 
 
 def save_picture(image: Image, path: Path) -> None:
@@ -115,7 +133,7 @@ def _place(picture: Image, tile: Image, top: int, left: int) -> None:
 
 
 def _label(picture: Image, text: str, top: int, left: int) -> None:
-    area = picture[top:top + 24, left:left + 14 + 8 * len(text)]
+    area = picture[top:top + 24, left:left + 14 + text_width(text, 14)]
     area[:] = (area * 0.35 + np.array(BACKGROUND) * 0.65).round().astype(np.uint8)
     write_text(picture, text, left + 7, top + 17, 14)
 
@@ -139,7 +157,7 @@ def _draw_legend(picture: Image, left: int, top: int, with_lidar: bool, grid_lef
     entries = [("occupied", tuple(int(part) for part in height_colours(np.array(2.0)))), ("free", FREE_COLOUR),
                ("unknown", UNKNOWN_COLOUR)]
     if with_lidar:
-        entries.append(("LiDAR", (255, 255, 255)))
+        entries += [("LiDAR", (255, 255, 255)), ("LiDAR in free", VIOLATION_COLOUR)]
     for number, (name, colour) in enumerate(entries):
         start = grid_left + number * 120
         picture[top + 13:top + 27, start:start + 14] = colour
