@@ -61,6 +61,7 @@ class CameraImage:
     T_base_camera: (4, 4) extrinsics: optical frame of the camera into ``base_link``.
     T_odom_base: (4, 4) ego pose at *this image's own stamp*, or None where ego motion is not known.
     mask: (H, W) bool, True where the pixel shows the world; False = ego vehicle. None = all True.
+    frame_id: name of the optical frame, for outputs that belong to this camera.
     """
 
     name: str
@@ -70,6 +71,7 @@ class CameraImage:
     T_base_camera: Matrix
     T_odom_base: Matrix | None = None
     mask: NDArray[np.bool_] | None = None
+    frame_id: str = ""
 
 
 @dataclass(frozen=True, eq=False)
