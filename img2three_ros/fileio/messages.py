@@ -15,7 +15,9 @@ from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from ..geometry.transforms import quaternion
-from ..structures import CameraCalibration, Matrix
+from ..structures import CameraCalibration, Matrix, OccupancyVolume
+from .occupancy_grid import OccupancyGridConfig, occupancy_grid_values
+from .point_cloud2 import CloudLayout
 
 NANOSECONDS = 1_000_000_000
 
@@ -98,6 +100,31 @@ def odometry_message(stamp: int, odom_frame: str, base_frame: str, T_odom_base: 
         header=header_message(stamp, odom_frame), child_frame_id=base_frame,
         pose=message_type("geometry_msgs/msg/PoseWithCovariance")(pose=pose, covariance=np.zeros(36)),
         twist=message_type("geometry_msgs/msg/TwistWithCovariance")(twist=twist, covariance=np.zeros(36)))
+
+
+def point_cloud_message(stamp: int, frame_id: str, layout: CloudLayout) -> Any:
+    """sensor_msgs/PointCloud2 of a structured layout."""
+    field = message_type("sensor_msgs/msg/PointField")
+    return message_type("sensor_msgs/msg/PointCloud2")(
+        header=header_message(stamp, frame_id), height=layout.height, width=layout.width,
+        fields=[field(name=name, offset=offset, datatype=datatype, count=1)
+                for name, offset, datatype in layout.fields],
+        is_bigendian=False, point_step=layout.point_step, row_step=layout.point_step * layout.width,
+        data=np.ascontiguousarray(layout.data).view(np.uint8).reshape(-1), is_dense=layout.is_dense)
+
+
+def occupancy_grid_message(stamp: int, frame_id: str, volume: OccupancyVolume,
+                           config: OccupancyGridConfig | None = None) -> Any:
+    """nav_msgs/OccupancyGrid of the volume's height band."""
+    values = occupancy_grid_values(volume, config or OccupancyGridConfig())
+    height, width = values.shape
+    corner = message_type("geometry_msgs/msg/Point")(x=float(volume.origin[0]), y=float(volume.origin[1]), z=0.0)
+    upright = message_type("geometry_msgs/msg/Quaternion")(x=0.0, y=0.0, z=0.0, w=1.0)
+    info = message_type("nav_msgs/msg/MapMetaData")(
+        map_load_time=time_message(stamp), resolution=float(volume.voxel_size), width=width, height=height,
+        origin=message_type("geometry_msgs/msg/Pose")(position=corner, orientation=upright))
+    return message_type("nav_msgs/msg/OccupancyGrid")(
+        header=header_message(stamp, frame_id), info=info, data=values.reshape(-1))
 
 
 def _vector(kind: str, transform: Matrix) -> Any:

@@ -124,7 +124,7 @@ def _fill_xyz(packed: NDArray[Any], points: NDArray[np.float32]) -> None:
 
 
 def _layout(packed: NDArray[Any]) -> CloudLayout:
-    fields = tuple((name, int(packed.dtype.fields[name][1]), _DATATYPES[packed.dtype[name].str.lstrip("<|")])
-                   for name in packed.dtype.names or ())
+    described: dict[str, Any] = dict(packed.dtype.fields or {})
+    fields = tuple((name, int(item[1]), _DATATYPES[item[0].str.lstrip("<|")]) for name, item in described.items())
     finite = all(np.isfinite(packed[name]).all() for name in "xyz")
     return CloudLayout(fields, packed.dtype.itemsize, len(packed), 1, packed, finite)

@@ -19,6 +19,7 @@ from .checks import checked_frame_id, checked_stamp
 from .frame_assembler import CameraCount, FrameAssembler
 from .lidar import LidarScan
 from .motion import VehicleMotion
+from .rig_file import load_rig
 
 _WHOLE_BAG = 2**62
 _PATIENCE = 0.5
@@ -29,9 +30,11 @@ _PATIENCE = 0.5
 class BagSummary:
     """What happened while a bag was read: filled by ``read_frames`` as it goes.
 
-    cameras: counters of each camera. rejected: odometry, TF, CameraInfo messages by reason. problems: sentences.
+    expected: about how many frames there will be. frames: given out. cameras: counters of each camera.
+    rejected: odometry, TF and CameraInfo messages by reason. problems: sentences.
     """
 
+    expected: int = 0
     frames: int = 0
     rejected_frames: Counter[str] = field(default_factory=Counter)
     cameras: Mapping[str, CameraCount] = field(default_factory=dict)
@@ -40,21 +43,23 @@ class BagSummary:
 
 
 def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence[str] | None = None,
-                rig: CameraRig | None = None, summary: BagSummary | None = None) -> Iterator[Frame]:
+                rig: CameraRig | Path | str | None = None, summary: BagSummary | None = None) -> Iterator[Frame]:
     """Every frame of a bag in the order of stamps, always the same for the same bag.
 
     cameras: names (or image topics) to use, in order; None = all found. rig: topics, extrinsics, calibrations and
-    masks; None = discovered from topics, CameraInfo and TF.
+    masks, or the path of a rig file; None = discovered from topics, CameraInfo and TF.
     Raises InputError for a bag or topics that cannot be used; single bad images are left out and counted in
     ``summary``.
     """
     config = config or Config()
     summary = BagSummary() if summary is None else summary
     with BagReader(bag) as reader:
-        rig = find_cameras(reader, cameras, rig)
+        rig = find_cameras(reader, cameras, _loaded(rig))
         sync = replace(config.sync, max_wait=max(config.sync.max_wait, _PATIENCE))
         assembler = FrameAssembler(rig.names, sync, rig, rectified=config.prepare.rectified, history=_WHOLE_BAG)
         _preload(reader, rig, assembler)
+        counts = {camera.name: reader.topics()[camera.image_topic].count for camera in rig.cameras}
+        summary.expected = counts[sync.reference or rig.names[0]]
         by_topic = {camera.image_topic: camera.name for camera in rig.cameras}
         infos = {camera.camera_info_topic: camera.name for camera in rig.cameras if camera.camera_info_topic}
         now = 0
@@ -74,13 +79,14 @@ def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence
                                                                             or "no images"))
 
 
-def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | None = None,
+def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | Path | str | None = None,
                base_frame: str = "base_link") -> Iterator[LidarScan]:
     """Every LiDAR scan of a bag, in the base frame at its own stamp.
 
     topic: None = the PointCloud2 topic that is not an output of this package. Raises InputError ``no_lidar`` or
     ``transform`` if the sensor is not connected to the base frame.
     """
+    rig = _loaded(rig)
     base_frame = rig.base_frame if rig else base_frame
     with BagReader(bag) as reader:
         topic = find_lidar(reader, topic)
@@ -95,6 +101,10 @@ def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | None 
             T_base_lidar = motion.T_base_frame(checked_frame_id(message, topic), stamp)
             points = read_xyz(message, topic)
             yield LidarScan(stamp, apply(T_base_lidar, points), motion.T_odom_base(stamp), T_base_lidar[:3, 3].copy())
+
+
+def _loaded(rig: CameraRig | Path | str | None) -> CameraRig | None:
+    return load_rig(rig) if isinstance(rig, (Path, str)) else rig
 
 
 def _preload(reader: BagReader, rig: CameraRig, assembler: FrameAssembler) -> None:

@@ -264,7 +264,8 @@ class FrameAssembler:
         if state.mask is not None and state.mask.shape != (height, width):
             raise InputError("mask_size", f"topic '{topic}': image is {width}x{height}, mask '{state.rig.mask_file}' "
                              f"is {state.mask.shape[1]}x{state.mask.shape[0]}; make the mask for this size")
-        return CameraImage(image.camera, image.stamp, pixels, calibration, T_base_camera, T_odom_base, state.mask)
+        return CameraImage(image.camera, image.stamp, pixels, calibration, T_base_camera, T_odom_base, state.mask,
+                           _optical_frame(state.rig, image.payload))
 
     def _calibration(self, state: _CameraState, stamp: int, topic: str) -> CameraCalibration:
         """The newest calibration that is not newer than the image, else the oldest, else the rig file's."""
@@ -278,7 +279,7 @@ class FrameAssembler:
                          "give the calibration in a rig file")
 
     def _extrinsics(self, state: _CameraState, image: StampedImage[Any], topic: str) -> Matrix:
-        frame = state.rig.frame_id or str(image.payload.header.frame_id).lstrip("/")
+        frame = _optical_frame(state.rig, image.payload)
         try:
             if frame and frame != self.base_frame:
                 return self._motion.T_base_frame(frame, image.stamp)
@@ -305,3 +306,7 @@ def _rig_camera(name: str, rig: CameraRig | None, topic: str) -> RigCamera:
     if rig is not None and name in rig.names:
         return rig.camera(name)
     return RigCamera(name, topic)
+
+
+def _optical_frame(camera: RigCamera, message: Any) -> str:
+    return camera.frame_id or str(message.header.frame_id).lstrip("/")
