@@ -1,0 +1,65 @@
+"""Quality of service, and being told when it does not fit. Imports that moved between ROS releases are hidden here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_policy_name_from_kind,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+OnIncompatible = Callable[[str, str], None]
+"""Called with the topic and the name of the policy that does not fit."""
+
+
+def sensor_qos(depth: int = 5) -> QoSProfile:
+    """Best effort, which every publisher can serve. Depth 1 loses images when six callbacks share a thread."""
+    return _profile(depth, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.VOLATILE)
+
+
+def reliable_qos(depth: int = 2) -> QoSProfile:
+    """Reliable and volatile: for outputs, serves every volatile subscriber."""
+    return _profile(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
+
+
+def latched_qos(depth: int = 1) -> QoSProfile:
+    """Reliable and kept for late subscribers."""
+    return _profile(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def subscribe(node: Node, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile,
+              on_incompatible: OnIncompatible) -> Any:
+    """A subscription whose QoS can be overridden by parameters, and that reports publishers it cannot hear."""
+    events, _ = _event_callbacks()
+    return node.create_subscription(
+        kind, topic, callback, qos,
+        event_callbacks=events(incompatible_qos=lambda event: on_incompatible(
+            topic, qos_policy_name_from_kind(event.last_policy_kind))),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies())
+
+
+def publisher_options(topic: str, on_incompatible: OnIncompatible) -> dict[str, Any]:
+    """Keyword arguments for ``create_publisher`` to the same effect."""
+    _, events = _event_callbacks()
+    return {"event_callbacks": events(incompatible_qos=lambda event: on_incompatible(
+                topic, qos_policy_name_from_kind(event.last_policy_kind))),
+            "qos_overriding_options": QoSOverridingOptions.with_default_policies()}
+
+
+def _profile(depth: int, reliability: ReliabilityPolicy, durability: DurabilityPolicy) -> QoSProfile:
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability, durability=durability)
+
+
+def _event_callbacks() -> tuple[Any, Any]:
+    try:
+        from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+    except ImportError:  # Humble
+        from rclpy.qos_event import PublisherEventCallbacks, SubscriptionEventCallbacks
+    return SubscriptionEventCallbacks, PublisherEventCallbacks

@@ -1,0 +1,68 @@
+"""Start, spin and end of a node process, alike for every node of the package."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+
+from ..structures import InputError
+
+
+def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
+             spin: Callable[[Node], None] | None = None) -> int:
+    """Run one node until it is told to stop. Returns the exit code: 0 after SIGINT, SIGTERM or shutdown, 1 for input
+    that cannot be used (said in one line).
+
+    make_node: called once ROS is up. spin: the main loop; default a single-threaded executor (more threads cost CPU
+    and win nothing here, see reference figures; the EventsExecutor of rclpy cannot be stopped).
+    A node may have ``close() -> bool``, called before it is destroyed; False means a thread cannot be stopped.
+    """
+    rclpy.init(args=None if args is None else list(args))
+    node: Node | None = None
+    code, stopped = 0, True
+    try:
+        node = make_node()
+        (spin or _spin)(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 1
+    finally:
+        # A second Ctrl-C must not tear what is being put away.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if node is not None:
+            stopped = _put_away(node)
+        rclpy.try_shutdown()
+    if not stopped:
+        # Last resort: a reconstruction under way cannot be interrupted, and waiting for it would take seconds.
+        # Everything that must be kept is already written.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _spin(node: Node) -> None:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        executor.spin()
+    finally:
+        executor.remove_node(node)
+        executor.shutdown(timeout_sec=0.5)
+
+
+def _put_away(node: Node) -> bool:
+    close = getattr(node, "close", None)
+    stopped = True if close is None else bool(close())
+    if stopped:
+        node.destroy_node()
+    return stopped

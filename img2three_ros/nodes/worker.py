@@ -1,0 +1,110 @@
+"""The thread that does the heavy work, so that the executor thread only stores messages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from ..structures import Frame, InputError, Reconstruction
+from .mailbox import Mailbox
+
+Item = TypeVar("Item")
+
+
+class Pipeline(Protocol):
+    """What the worker needs of ``ReconstructionPipeline``."""
+
+    def process(self, frame: Frame) -> Reconstruction:
+        """Reconstruct one frame."""
+        ...
+
+    def reset(self) -> None:
+        """Forget the past."""
+        ...
+
+
+class Observer(Protocol[Item]):
+    """Who is told what became of an item; called on the worker thread."""
+
+    def assemble(self, item: Item) -> Frame:
+        """Decode and place the images. Raises InputError if nothing usable is left."""
+        ...
+
+    def deliver(self, item: Item, frame: Frame, result: Reconstruction) -> None:
+        """Publish."""
+        ...
+
+    def rejected(self, item: Item, error: InputError) -> None:
+        """The input was at fault."""
+        ...
+
+    def failed(self, item: Item, error: Exception) -> None:
+        """The reconstruction was at fault."""
+        ...
+
+
+class ReconstructionWorker(Generic[Item]):
+    """Takes items from a mailbox until stopped; an exception costs one item, never the thread.
+
+    The thread is a daemon: a reconstruction that is under way cannot be interrupted, and must not keep the process
+    from ending.
+    """
+
+    def __init__(self, mailbox: Mailbox[Item], pipeline: Pipeline, observer: Observer[Item]) -> None:
+        self._mailbox, self._pipeline, self._observer = mailbox, pipeline, observer
+        self._changes: list[Callable[[Pipeline], None]] = []
+        self._epoch = 0
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="reconstruction", daemon=True)
+
+    def start(self) -> None:
+        """Begin to work."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> bool:
+        """End after the item under way. Returns False if that takes longer than ``timeout`` s."""
+        self._mailbox.close()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def reset(self) -> Item | None:
+        """Forget the past before the next item; what waits (returned) or is under way is dropped, counted as
+        ``reset``."""
+        with self._lock:
+            self._epoch += 1
+            self._changes.append(lambda pipeline: pipeline.reset())
+        return self._mailbox.clear("reset")
+
+    def apply(self, change: Callable[[Pipeline], None]) -> None:
+        """Run ``change`` on the worker thread before the next item: the pipeline is not thread-safe."""
+        with self._lock:
+            self._changes.append(change)
+
+    def _run(self) -> None:
+        while not self._mailbox.closed:
+            item = self._mailbox.take(timeout=1.0)
+            if item is not None:
+                self._mailbox.finish(self._work(item))
+
+    def _work(self, item: Item) -> str:
+        """Returns the reason why the item was rejected, or ''."""
+        try:
+            with self._lock:
+                epoch, changes, self._changes = self._epoch, self._changes, []
+            for change in changes:
+                change(self._pipeline)
+            frame = self._observer.assemble(item)
+            result = self._pipeline.process(frame)
+            if epoch != self._epoch or self._mailbox.closed:
+                return "reset"
+            self._observer.deliver(item, frame, result)
+        except InputError as error:
+            self._observer.rejected(item, error)
+            return error.reason
+        except Exception as error:  # whatever goes wrong here, the next frame gets its chance
+            self._observer.failed(item, error)
+            # The state may be half updated: unknown is better than wrong.
+            self.apply(lambda pipeline: pipeline.reset())
+            return "failure"
+        return ""
