@@ -58,3 +58,8 @@ class ReconstructionPipeline:
         """Forget the past (time jump): keyframes and fused evidence."""
         self.keyframes.reset()
         self.fusion.reset()
+
+    def reconfigure(self, config: Config) -> None:
+        """Take over the settings that may change while running (``dynamic``)."""
+        self.config = config
+        self.fusion.config = config.occupancy
