@@ -37,7 +37,7 @@ def byte_array(data: NDArray[Any]) -> array[int]:
     """The bytes of an array (made contiguous if need be) as what message setters take without a loop in Python."""
     packed = array("B")
     if data.size:
-        packed.frombytes(memoryview(np.ascontiguousarray(data).view(np.uint8).reshape(-1)))
+        packed.frombytes(np.ascontiguousarray(data).view(np.uint8).reshape(-1).data)
     return packed
 
 

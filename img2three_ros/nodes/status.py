@@ -160,8 +160,8 @@ def judge(snapshot: Snapshot, cameras: Sequence[CameraReport], config: StatusCon
 
 
 def report(health: Health, snapshot: Snapshot, cameras: Sequence[CameraReport], frames: MailboxCounts,
-           facts: Mapping[str, str], rejections: Mapping[tuple[str, str], int]) -> dict[str, str]:
-    """The key-values of ``~/status``. facts: what does not change (engine, device, grid, ...)."""
+           facts: Mapping[str, str]) -> dict[str, str]:
+    """The key-values of ``~/status``. facts: what others know (engine, device, grid, ...)."""
     output = snapshot.output
     values = {
         "state": health.state.value,
@@ -183,8 +183,6 @@ def report(health: Health, snapshot: Snapshot, cameras: Sequence[CameraReport], 
     values.update({f"frames.rejected.{reason}": str(count) for reason, count in sorted(frames.rejected_by.items())})
     for camera in cameras:
         values.update({f"images.{camera.name}.{key}": value for key, value in camera_values(camera).items()})
-    values.update({f"rejected.{subject}.{reason}": str(count)
-                   for (subject, reason), count in sorted(rejections.items())})
     timings = output.timings_ms if output else {}
     values.update({f"timings.{stage}_ms": f"{value:.1f}" for stage, value in timings.items()})
     values["last_error"] = snapshot.last_error

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from ..config import Config
 from ..structures import Frame, InputError, Reconstruction
 from .mailbox import Mailbox
 
 Item = TypeVar("Item")
+Item_contra = TypeVar("Item_contra", contravariant=True)
 
 
 class Pipeline(Protocol):
@@ -23,23 +25,27 @@ class Pipeline(Protocol):
         """Forget the past."""
         ...
 
+    def reconfigure(self, config: Config) -> None:
+        """Take over the settings that may change while running."""
+        ...
 
-class Observer(Protocol[Item]):
+
+class Observer(Protocol[Item_contra]):
     """Who is told what became of an item; called on the worker thread."""
 
-    def assemble(self, item: Item) -> Frame:
+    def assemble(self, item: Item_contra) -> Frame:
         """Decode and place the images. Raises InputError if nothing usable is left."""
         ...
 
-    def deliver(self, item: Item, frame: Frame, result: Reconstruction) -> None:
+    def deliver(self, item: Item_contra, frame: Frame, result: Reconstruction) -> None:
         """Publish."""
         ...
 
-    def rejected(self, item: Item, error: InputError) -> None:
+    def rejected(self, item: Item_contra, error: InputError) -> None:
         """The input was at fault."""
         ...
 
-    def failed(self, item: Item, error: Exception) -> None:
+    def failed(self, item: Item_contra, error: Exception) -> None:
         """The reconstruction was at fault."""
         ...
 
