@@ -56,5 +56,5 @@ def _write_pcd(path: Path, cloud: PointCloud) -> None:
 
     points = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(cloud.points.astype(np.float64)))
     points.colors = open3d.utility.Vector3dVector(cloud.colours.astype(np.float64) / 255.0)
-    if not open3d.io.write_point_cloud(str(path), points):
+    if not open3d.io.write_point_cloud(path, points):
         raise InputError("output", f"'{path}' cannot be written")

@@ -20,6 +20,9 @@ from ..structures import InputError
 
 T = TypeVar("T")
 
+_NEVER = 2**63
+"""A time after all others, ns."""
+
 DROP_REASONS = {
     "duplicate": "same camera and stamp as an image that is waiting or was used last",
     "late": "its set was already given out",
@@ -155,11 +158,10 @@ class CameraSynchronizer(Generic[T]):
 
     def flush(self) -> list[ImageSet[T]]:
         """All remaining sets, complete or not: the recording has ended."""
-        latest = [image.arrived for camera in self._cameras.values() for image in camera.waiting]
-        if not latest:
-            return []
-        beyond = max(latest) + self._max_wait + self._lost_after
-        return self.poll(beyond)
+        sets = self.poll(_NEVER)
+        for name in self._cameras:
+            self._drop_before(name, _NEVER)
+        return sets
 
     def reset(self, reason: str = "time_jump") -> None:
         """Forget all waiting images (counted under ``reason``) and all stamps seen."""
@@ -221,23 +223,36 @@ class CameraSynchronizer(Generic[T]):
             acting = self._cameras[self.acting_reference]
             if self.acting_reference != wanted and (acting.waiting or not self._silent(self.acting_reference, now)):
                 return
-            after = -1 if self._last_stamp is None else self._last_stamp + self._tolerance
-            orphans = [image for camera in self._cameras.values() for image in camera.waiting
-                       if image.stamp > after and now - image.arrived >= self._max_wait]
-            if orphans:
-                wanted = min(orphans, key=lambda image: image.stamp).camera
-                self.takeovers += 1
-            else:
+            orphans = self._orphans(now)
+            if not orphans:
                 return
+            wanted = min(orphans, key=lambda image: image.stamp).camera
+            self.takeovers += wanted != self.acting_reference
+            self._drop_before(wanted, self._covered())
         if wanted != self.acting_reference:
             self.acting_reference = wanted
             self._drop_before(wanted, self._last_stamp)
 
+    def _orphans(self, now: int) -> list[StampedImage[T]]:
+        """Images that have waited too long for a reference image."""
+        after, reference = self._covered(), self._cameras[self.reference]
+        if now == _NEVER and reference.newest is not None:
+            # At the end of a recording, a few images behind the last reference image are no sign of a lost camera.
+            after = max(after or 0, reference.newest + self._patience(reference))
+        return [image for camera in self._cameras.values() for image in camera.waiting
+                if (after is None or image.stamp > after) and now - image.arrived >= self._max_wait]
+
+    def _covered(self) -> int | None:
+        """The last stamp that belongs to a set already given out."""
+        return None if self._last_stamp is None else self._last_stamp + self._tolerance
+
+    def _patience(self, camera: _Camera[T]) -> int:
+        return max(self._max_wait, 3 * (camera.period or 0) // 2)
+
     def _silent(self, name: str, now: int) -> bool:
         state = self._cameras[name]
         since = self._start if state.last_arrival is None else state.last_arrival
-        patience = max(self._max_wait, 3 * (state.period or 0) // 2)
-        return since is None or now - since >= patience
+        return since is None or now - since >= self._patience(state)
 
     def _settled(self, head: StampedImage[T], now: int) -> bool:
         """True if no live camera can still give an image, or a better one, for the set of ``head``."""
