@@ -28,7 +28,7 @@ def street_depth(T_base_camera: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         candidates = [(0.0 - centre[2]) / rays[..., 2], (12.0 - centre[1]) / rays[..., 1],
                       (-9.0 - centre[1]) / rays[..., 1]]
-    depth = np.min([np.where(candidate > 0, candidate, np.inf) for candidate in candidates], axis=0)
+        depth = np.min([np.where(candidate > 0, candidate, np.inf) for candidate in candidates], axis=0)
         top = centre[2] + depth * rays[..., 2]
     return np.where(np.isfinite(depth) & (top < 8.0) & (depth < 100.0), depth, np.nan)
 

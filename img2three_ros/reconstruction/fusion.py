@@ -74,7 +74,8 @@ class OccupancyFusion:
         flat = self._grid.flat_index(columns)
         evidence = self._grid.log_odds.view(-1)
         log_odds = torch.take(evidence, flat)
-        free, hits, live = torch.zeros_like(log_odds), torch.zeros_like(log_odds), torch.zeros_like(log_odds).bool()
+        free, hits, possible = (torch.zeros_like(log_odds) for _ in range(3))
+        live = torch.zeros_like(log_odds, dtype=torch.bool)
         present = {image.view.name: _camera(image) for image in geometry.depths}
         self._cameras.update(present)
         for name, camera in self._cameras.items():
@@ -89,9 +90,9 @@ class OccupancyFusion:
             confident = confident_pixels(image, self.config.min_confidence)
             add_free(free, projection, columns, footprint_image(image, confident, self.config), self.config,
                      -_log_odds(self.config.free_threshold))
-            add_hits(hits, image, confident, camera, columns, band_of_column, cell_from_base,
+            add_hits(hits, possible, image, confident, camera, columns, band_of_column, cell_from_base,
                      self._grid.log_odds.shape[2], self.config)
-        evidence[flat] = _updated(log_odds, free, hits, live)
+        evidence[flat] = _updated(log_odds, free, hits, possible, live)
         return self._volume()
 
     def _decay(self, stamp: int) -> float:
@@ -122,10 +123,13 @@ def _camera(image: DepthView) -> Camera:
     return Camera(image.view.intrinsics.double().cpu().numpy(), image.view.size, image.view.T_base_camera)
 
 
-def _updated(log_odds: Tensor, free: Tensor, hits: Tensor, live: Tensor) -> Tensor:
-    """Log-odds (levels, C) after one frame; ``live``: in the frustum of a camera that gave depth."""
+def _updated(log_odds: Tensor, free: Tensor, hits: Tensor, possible: Tensor, live: Tensor) -> Tensor:
+    """Log-odds (levels, C) after one frame; ``live``: in the frustum of a camera that gave depth.
+
+    Where a surface is possible a voxel is not free; only where it is believed to be it becomes occupied.
+    """
     hits = hits.clamp_(max=MAX_HIT)
-    struck = hits > HIT_VETO
+    struck = torch.maximum(hits, possible) > HIT_VETO
     believed = torch.where(live & ~struck, log_odds, log_odds.clamp(min=0.0))
     return (believed + hits - free.masked_fill_(struck, 0.0)).clamp_(LEAST, MOST)
 

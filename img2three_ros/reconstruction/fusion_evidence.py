@@ -28,8 +28,8 @@ HIT_GAIN = 3.0
 """A voxel is as occupied as its surface points say once they cover a third of its face: thin things count."""
 SAMPLE_STEP = 2
 """One pixel in SAMPLE_STEP squared becomes surface points; rows are shifted, so that no line is missed."""
-WITHIN_SIGMA = ((-1.0, 0.6), (0.0, 1.0), (1.0, 0.6))
-"""Where along the ray a surface point is placed, in sigmas, and its likelihood there."""
+SPREAD = (-1.0, 1.0)
+"""Where along the ray, in sigmas from its depth, a surface may lie as well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,11 +148,12 @@ def add_free(free: Tensor, projection: Projection, columns: Columns, footprints:
     free[:, projection.chosen] = torch.maximum(free[:, projection.chosen], per_voxel)
 
 
-def add_hits(hits: Tensor, image: DepthView, confident: Tensor, camera: Camera, columns: Columns,
+def add_hits(hits: Tensor, possible: Tensor, image: DepthView, confident: Tensor, camera: Camera, columns: Columns,
              band_of_column: Tensor, cell_from_base: Matrix, grid_width: int, config: OccupancyConfig) -> None:
-    """Add to ``hits`` (levels, C) the evidence of one image's surface points, spread over their uncertainty.
+    """Add to ``hits`` (levels, C) the evidence of one image's surface points, to ``possible`` where else they may be.
 
-    Each point counts by its confidence and by the share of a voxel's face that it stands for at its depth.
+    Each point counts by its confidence and by the share of a voxel's face that it stands for at its depth, less if
+    its depth is uncertain by more than two voxels.
     band_of_column: (Y * X) int64: column of the grid -> column of ``hits``, -1 for none.
     """
     u, v = _sample_pixels(camera.size, hits.device)
@@ -170,10 +171,10 @@ def add_hits(hits: Tensor, image: DepthView, confident: Tensor, camera: Camera, 
     weight = torch.logit(confidence.clamp(0.55, 0.95)).mul_(share).mul_(HIT_GAIN)
     weight.mul_((2.0 * voxel / (sigma * depth)).clamp_(max=1.0))
     direction = [rays[i, 0] * u + rays[i, 1] * v + rays[i, 2] for i in range(3)]
-    for sigmas, likelihood in WITHIN_SIGMA:
+    for sigmas, evidence in ((0.0, hits), *((sigmas, possible) for sigmas in SPREAD)):
         distance = depth * torch.exp(sigma * sigmas)
         x, y, z = ((direction[i] * distance).add_(centre[i]).floor_() for i in range(3))
-        _scatter(hits, (x, y, z), weight * likelihood, columns, band_of_column, grid_width)
+        _scatter(evidence, (x, y, z), weight, columns, band_of_column, grid_width)
 
 
 def _scatter(hits: Tensor, cells: tuple[Tensor, Tensor, Tensor], weight: Tensor, columns: Columns,

@@ -93,5 +93,14 @@ def _running_minimum(image: Tensor, axis: int, half: int) -> Tensor:
 
 def _window_means(image: Tensor) -> tuple[Tensor, Tensor]:
     """Means over 5 x 5 and 7 x 7 cells around each cell; 0 outside."""
-    five, seven = (F.avg_pool2d(image[None, None], 2 * half + 1, stride=1, padding=half)[0, 0] for half in (2, 3))
+    five, seven = (_running_mean(_running_mean(F.pad(image, (half,) * 4), 1, half), 0, half) for half in (2, 3))
     return five, seven
+
+
+def _running_mean(image: Tensor, axis: int, half: int) -> Tensor:
+    """Mean over 2 * half + 1 cells along an axis, which becomes 2 * half shorter."""
+    count = image.shape[axis] - 2 * half
+    total = image.narrow(axis, 0, count) + image.narrow(axis, 1, count)
+    for offset in range(2, 2 * half + 1):
+        total += image.narrow(axis, offset, count)
+    return total.mul_(1.0 / (2 * half + 1))
