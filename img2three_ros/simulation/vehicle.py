@@ -1,0 +1,202 @@
+"""The simulated vehicle: frames as the pipeline takes them, sensor events as ROS would carry them, and the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..geometry.transforms import apply, inverse
+from ..structures import CameraCalibration, CameraImage, Frame, InputError, Matrix
+from .ground import GroundView
+from .primitives import PrimitiveSet
+from .ray_casting import RayTiles, nearest_hits, ray_tiles, sensor_scene
+from .rig import T_BASE_LIDAR, camera_directions, mounts
+from .settings import SimulationConfig
+from .shading import PrimitiveTables, camera_response, shade, surface_hits
+from .street_world import ObjectBox, StreetWorld
+from .textures import SolidNoise
+from .truth import object_boxes, occupied
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedView:
+    """One image and the truth about it.
+
+    image: (H, W, 3) uint8 RGB as the camera gives it (distorted if the calibration says so).
+    depth: (H, W) float32 metres along the optical axis, NaN = sky.
+    identity: (H, W) int32: -1 sky, 0 ground, otherwise the object (``SimulatedVehicle.objects``).
+    moving: (H, W) bool: the pixel shows an object that moves relative to the street.
+    """
+
+    camera: str
+    stamp: int
+    image: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    identity: NDArray[np.int32]
+    moving: NDArray[np.bool_]
+
+
+class SimulatedVehicle:
+    """A vehicle with six cameras, a LiDAR and odometry in a procedural street. Everything follows from the
+    configuration; any instant can be asked for in any order."""
+
+    def __init__(self, config: SimulationConfig | None = None) -> None:
+        self.config = config or SimulationConfig()
+        if self.config.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("parameter", "device = 'cuda', but torch finds no CUDA device; use device = 'cpu'")
+        self.world = StreetWorld(self.config)
+        self._mounts = {mount.name: mount for mount in mounts(self.config.rig)}
+        self._noise = SolidNoise(self.config.seed, self.config.device)
+        self._rays: dict[str, RayTiles] = {}
+        random = np.random.default_rng((self.config.seed, 5))
+        count = len(self._mounts)
+        self._phases = dict(zip(self._mounts, random.uniform(-1.0, 1.0, count) * self.config.phase, strict=True))
+        gains = 1.0 + random.uniform(-1.0, 1.0, count) * self.config.exposure_spread
+        self._gains = dict(zip(self._mounts, gains, strict=True))
+        azimuth, elevation = random.uniform(0.0, 2.0 * math.pi), math.radians(random.uniform(35.0, 58.0))
+        self.sun = np.array([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation),
+                             math.sin(elevation)])
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Names of the cameras; the first is the reference camera."""
+        return tuple(self._mounts)
+
+    @cached_property
+    def calibrations(self) -> Mapping[str, CameraCalibration]:
+        """Calibration of every camera at its native size."""
+        return {name: mount.calibration(self.config) for name, mount in self._mounts.items()}
+
+    @cached_property
+    def T_base_camera(self) -> Mapping[str, Matrix]:
+        """(4, 4) optical frame of every camera into base_link."""
+        return {name: mount.T_base_camera for name, mount in self._mounts.items()}
+
+    @property
+    def T_base_lidar(self) -> Matrix:
+        """(4, 4) frame of the LiDAR into base_link."""
+        return T_BASE_LIDAR
+
+    def pose(self, stamp: int) -> Matrix:
+        """``T_odom_base`` (4, 4) at a stamp (ns), exact; the odometry frame is the world of the street."""
+        return self.world.drive.pose(self.config.seconds(stamp))
+
+    def twist(self, stamp: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Linear (m/s) and angular (rad/s) velocity in base_link at a stamp, (3,) each."""
+        return self.world.drive.twist(self.config.seconds(stamp))
+
+    def stamp(self, index: int) -> int:
+        """Nominal stamp (ns) of instant ``index``."""
+        return self.config.start_ns + round(index * 1e9 / self.config.rate)
+
+    def camera_stamp(self, camera: str, index: int) -> int:
+        """Stamp (ns) at which a camera exposes its image of instant ``index``: own phase and jitter."""
+        random = np.random.default_rng((self.config.seed, 6, self.camera_names.index(camera), index))
+        jitter = float(np.clip(random.normal(0.0, 1.0), -4.0, 4.0)) * self.config.jitter
+        return self.stamp(index) + round((self._phases[camera] + jitter) * 1e9)
+
+    def render(self, camera: str, stamp: int) -> RenderedView:
+        """Image and truth of a camera at a stamp (ns)."""
+        config, T_world_camera = self.config, self.pose(stamp) @ self.T_base_camera[camera]
+        rays = self._camera_rays(camera)
+        calibration = self.calibrations[camera]
+        primitives = self._primitives(stamp)
+        scene = sensor_scene(primitives, T_world_camera, self.sun, config.device)
+        tables = PrimitiveTables(primitives, config.device)
+        ground = GroundView(self.world.road, T_world_camera)
+        depth, found = nearest_hits(rays, scene, ground.hits(rays))
+        radiance, depth = shade(rays, depth, found, ground, scene, tables, self._noise,
+                                1.0 / float(calibration.intrinsics[0, 0]), config.shadows)
+        owner = torch.where(found >= 0, tables.owner[found.clamp(min=0)], torch.where(torch.isfinite(depth), 0, -1))
+        identity = rays.to_image(owner).to(torch.int32).cpu().numpy()
+        entropy = (config.seed, 8, self.camera_names.index(camera), stamp)
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        image = camera_response(rays.to_image(radiance), self._gains[camera], config.noise, seed)
+        metres = rays.to_image(torch.where(torch.isfinite(depth), depth, torch.nan)).contiguous().cpu().numpy()
+        return RenderedView(camera, stamp, image, metres, identity,
+                            self.world.moving[np.maximum(identity, 0)] & (identity > 0))
+
+    def views(self, index: int) -> tuple[RenderedView, ...]:
+        """All cameras of instant ``index``, each at its own stamp."""
+        return tuple(self.render(name, self.camera_stamp(name, index)) for name in self.camera_names)
+
+    def frame(self, index: int, views: tuple[RenderedView, ...] | None = None) -> Frame:
+        """Instant ``index`` as the pipeline takes it (from ``views`` where they were rendered before).
+
+        The reference stamp is that of the first camera.
+        """
+        views = views or self.views(index)
+        images = tuple(CameraImage(view.camera, view.stamp, view.image, self.calibrations[view.camera],
+                                   self.T_base_camera[view.camera], self.pose(view.stamp)) for view in views)
+        stamp = self.camera_stamp(self.camera_names[0], index)
+        return Frame(stamp, images, self.camera_names, self.pose(stamp))
+
+    def frames(self, count: int, first: int = 0) -> Iterator[Frame]:
+        """``count`` consecutive frames."""
+        for index in range(first, first + count):
+            yield self.frame(index)
+
+    def lidar(self, stamp: int) -> NDArray[np.float32]:
+        """(N, 3) points of one LiDAR turn, all measured at ``stamp``, in the LiDAR's frame, with range noise."""
+        config, found = self.config, []
+        T_world_lidar = self.pose(stamp) @ T_BASE_LIDAR
+        primitives = self._primitives(stamp)
+        tables = PrimitiveTables(primitives, config.device)
+        for sector, (T_lidar_sector, rays) in enumerate(self._lidar_sectors):
+            T_world_sector = T_world_lidar @ T_lidar_sector
+            scene = sensor_scene(primitives, T_world_sector, self.sun, config.device)
+            ground = GroundView(self.world.road, T_world_sector)
+            depth, primitive = nearest_hits(rays, scene, ground.hits(rays))
+            hit, where = depth.reshape(-1), (primitive.reshape(-1) >= 0).nonzero().squeeze(1)
+            if len(where):
+                hit[where] = surface_hits(rays.directions.reshape(3, -1)[:, where], hit[where],
+                                          primitive.reshape(-1)[where], scene, tables).depth
+            image = rays.to_image(hit.reshape(depth.shape)).reshape(-1).cpu().numpy().astype(np.float64)
+            direction = rays.to_image(rays.directions).reshape(3, -1).cpu().numpy().astype(np.float64)
+            distance = image * np.linalg.norm(direction, axis=0)
+            random = np.random.default_rng((config.seed, 9, sector, stamp))
+            noisy = 1.0 + random.normal(0.0, config.lidar_noise, len(distance)) / np.maximum(distance, 0.1)
+            keep = (distance < config.lidar_range) & (distance > 1.0)
+            points = (image[keep] * noisy[keep] * direction[:, keep]).T
+            found.append(apply(T_lidar_sector, points))
+        return np.concatenate(found).astype(np.float32)
+
+    def occupied(self, points_base: NDArray[np.floating], stamp: int) -> NDArray[np.bool_]:
+        """(N,) bool: whether points (N, 3) in base_link at ``stamp`` lie inside something solid (the ground too)."""
+        points = apply(self.pose(stamp), np.asarray(points_base, dtype=np.float64))
+        return occupied(points, self._primitives(stamp), self.world.road, self.config.device)
+
+    def objects(self, stamp: int, max_distance: float = 60.0) -> tuple[ObjectBox, ...]:
+        """Boxes around the objects within ``max_distance`` of the vehicle at a stamp, in base_link."""
+        return object_boxes(self.world, self._primitives(stamp), inverse(self.pose(stamp)), max_distance)
+
+    def _primitives(self, stamp: int) -> PrimitiveSet:
+        return self.world.primitives(self.config.seconds(stamp), float(self.pose(stamp)[0, 3]))
+
+    def _camera_rays(self, camera: str) -> RayTiles:
+        if camera not in self._rays:
+            self._rays[camera] = ray_tiles(camera_directions(self.calibrations[camera]), self.config.device)
+        return self._rays[camera]
+
+    @cached_property
+    def _lidar_sectors(self) -> tuple[tuple[Matrix, RayTiles], ...]:
+        """The turn in four sectors of 90 degrees, each with an optical frame of its own."""
+        config = self.config
+        elevations = np.radians(np.linspace(15.0, -25.0, config.lidar_rings))[:, None]
+        steps = max(1, round(90.0 / config.lidar_step))
+        azimuths = np.radians((np.arange(steps) + 0.5) * 90.0 / steps - 45.0)[None, :]
+        directions = np.stack(np.broadcast_arrays(np.tan(azimuths), -np.tan(elevations) / np.cos(azimuths), 1.0), -1)
+        sectors = []
+        for quarter in range(4):
+            angle = quarter * math.pi / 2.0
+            turn = np.eye(4)
+            turn[:3, :3] = np.array([[math.sin(angle), 0, math.cos(angle)], [-math.cos(angle), 0, math.sin(angle)],
+                                     [0, -1, 0]])
+            sectors.append((turn, ray_tiles(directions, config.device)))
+        return tuple(sectors)
