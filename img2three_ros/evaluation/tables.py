@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
@@ -44,10 +45,8 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def _depth_table(depth: Mapping[str, CameraScores]) -> Table:
-    table = Table(title="Depth on LiDAR points at 3–60 m: AbsRel/δ<1.25", title_justify="left")
-    table.add_column("camera")
-    for column in ("all", "best 80 %", "best 60 %", "coverage", "RMSE m", "SILog", "hit pixels"):
-        table.add_column(column, justify="right")
+    table = _table("Depth on LiDAR points at 3–60 m: AbsRel/δ<1.25",
+                   ("camera", "all", "best 80 %", "best 60 %", "coverage", "RMSE m", "SILog", "hits"))
     for name, camera in depth.items():
         own = camera.overall
         table.add_row(name, abs_rel_delta(own.all), abs_rel_delta(own.best_80), abs_rel_delta(own.best_60),
@@ -57,20 +56,16 @@ def _depth_table(depth: Mapping[str, CameraScores]) -> Table:
 
 
 def _band_table(depth: Mapping[str, CameraScores]) -> Table:
-    table = Table(title="By range, where a depth was given: AbsRel/δ<1.25 (coverage)", title_justify="left")
-    table.add_column("camera")
-    for band in depth[MEAN].bands:
-        table.add_column(band.replace("_", "–") + " m", justify="right")
+    table = _table("By range, where a depth was given: AbsRel/δ<1.25, coverage",
+                   ("camera", *(band.replace("_", "–") + " m" for band in depth[MEAN].bands)))
     for name, camera in depth.items():
-        cells = [f"{abs_rel_delta(band.all)} ({percent(band.all.coverage, 0)})" for band in camera.bands.values()]
+        cells = [f"{abs_rel_delta(band.all)} {percent(band.all.coverage, 0):>5}" for band in camera.bands.values()]
         table.add_row(name, *cells, style="bold" if name == MEAN else "")
     return table
 
 
 def _surface_table(result: EvaluationResult) -> Table:
-    table = Table(title="Occupancy on LiDAR-observed voxels, and points", title_justify="left", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
+    table = _table("Occupancy on LiDAR-observed voxels, and points", ("", ""))
     for name, value in surface_rows(result):
         table.add_row(name, value)
     return table
@@ -81,25 +76,32 @@ def surface_rows(result: EvaluationResult) -> list[tuple[str, str]]:
     grid, cloud = result.occupancy, result.cloud
     rows = [
         ("free-space violation", percent(grid.free_space_violation, 2)),
-        ("… of returns in voxels that are not unknown", percent(grid.free_space_violation_observed, 2)),
-        ("… without returns at the ground surface", percent(grid.free_space_violation_off_ground, 2)),
+        ("… of returns in known voxels", percent(grid.free_space_violation_observed, 2)),
+        ("… without returns at the ground", percent(grid.free_space_violation_off_ground, 2)),
         ("occupied: precision", percent(grid.precision)), ("occupied: recall", percent(grid.recall)),
         ("occupied: IoU", percent(grid.iou)),
         ("free: precision", percent(grid.free_precision)), ("free: recall", percent(grid.free_recall)),
         ("left unknown", percent(grid.unknown)),
-        ("points: accuracy (median to LiDAR)", f"{cloud.accuracy:.2f} m"),
-        ("points: completeness (median from LiDAR)", f"{cloud.completeness:.2f} m")]
+        ("points: median distance to LiDAR", f"{cloud.accuracy:.2f} m"),
+        ("LiDAR: median distance to points", f"{cloud.completeness:.2f} m")]
     for limit, surface in cloud.at.items():
-        rows.append((f"points at {limit.replace('_', '.')} m: precision / recall / F-score",
-                     f"{percent(surface.precision)} / {percent(surface.recall)} / {percent(surface.f_score)}"))
+        rows.append((f"points at {limit.replace('_', '.')} m: precision, recall, F-score",
+                     f"{percent(surface.precision)}, {percent(surface.recall)}, {percent(surface.f_score)}"))
     return rows
 
 
 def _latency_table(result: EvaluationResult) -> Table:
-    table = Table(title=f"Latency over {result.frames.processed} frames, ms; peak memory "
-                  f"{result.peak_rss_mb:,.0f} MiB", title_justify="left")
-    for column in ("stage", "median", "95 %"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
+    table = _table(f"Latency over {result.frames.processed} frames, ms; peak memory {result.peak_rss_mb:,.0f} MiB",
+                   ("stage", "median", "95 %"))
     for stage, latency in result.latency_ms.items():
         table.add_row(stage, f"{latency.median:.0f}", f"{latency.p95:.0f}")
+    return table
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    """Narrow enough for 80 columns, which is what a pipe or a log gets."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), min_width=len(title),
+                  show_header=any(columns))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
     return table
