@@ -116,12 +116,13 @@ def evaluate(
     img2three evaluate recording/ --output report/ --frames all --require thresholds.yaml
     """
     from .evaluation.evaluate import evaluate_bag
+    from .evaluation.tables import print_result
 
     settings_ = _config(engine, config, override)
     with _progress("evaluating") as progress:
         result = evaluate_bag(bag, output, settings_, lidar_topic=lidar_topic, cameras=_names(cameras), rig=rig,
                               require=require, frames=frames, progress=progress)
-    result.print(console)
+    print_result(result, console)
     if result.failures:
         raise typer.Exit(1)
 
@@ -174,7 +175,7 @@ def _core_settings(path: Path) -> dict[str, Any]:
     """Settings of a YAML file: plain, or a ROS parameter file, whose node-only parameters are left to the node."""
     import yaml
 
-    from .nodes.node_config import NodeConfig
+    from .nodes.parameters import NodeConfig
 
     try:
         tree = yaml.safe_load(path.read_text()) or {}
