@@ -120,11 +120,17 @@ def evaluate_bag(
         depth=_depth(run.tally), cloud=cloud_scores(joined_distances(run.tally.distances)),
         occupancy=occupancy_scores(run.tally.counts), latency_ms=latencies(run.timings), peak_rss_mb=peak,
         notes=_notes(run))
-    result = replace(result, failures=failures(requirements, result.metrics()))
+    try:
+        result = replace(result, failures=failures(requirements, result.metrics()))
+    finally:  # a mistyped threshold must not cost the run
+        _write(output, result, run.shown)
+    return result
+
+
+def _write(output: Path, result: EvaluationResult, shown: ScoredInstant) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "metrics.json").write_text(json.dumps(result.metrics(), indent=2) + "\n", encoding="utf-8")
-    write_report(output / "report.html", result, run.shown.reconstruction, run.shown.scan)
-    return result
+    write_report(output / "report.html", result, shown.reconstruction, shown.scan)
 
 
 def _process(frame: Frame, pipeline: ReconstructionPipeline, scans: ScanFinder, run: _Run, score_now: bool) -> None:

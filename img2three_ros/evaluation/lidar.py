@@ -40,8 +40,8 @@ def compensated(scan: LidarScan, stamp: int, T_odom_base: Matrix | None) -> Fram
     known = T_odom_base is not None and scan.T_odom_base is not None
     if T_odom_base is not None and scan.T_odom_base is not None:
         T_frame_scan = inverse(T_odom_base) @ scan.T_odom_base
-    points, origin = (np.asarray(apply(T_frame_scan, part.astype(np.float64))) for part in (scan.points, scan.origin))
-    points = points[np.isfinite(points).all(axis=1)]
+    finite = scan.points[np.isfinite(scan.points).all(axis=1)]
+    points, origin = (np.asarray(apply(T_frame_scan, part.astype(np.float64))) for part in (finite, scan.origin))
     return FrameScan(points, origin, scan.stamp - stamp, known)
 
 

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from img2three_ros.evaluation.depth_metrics import (
     band_scores,
     hits_from_arrays,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from img2three_ros.evaluation.occupancy_metrics import (
     OccupancyCounts,
     ground_surface,
