@@ -29,7 +29,7 @@ def depth_image(name: str, yaw: float = 0.0, depth: float = WALL) -> DepthImage:
 
 
 def wall_points() -> np.ndarray:
-    y, z = np.meshgrid(np.arange(-6, 6, 0.1), np.arange(0.2, 3, 0.1))
+    y, z = np.meshgrid(np.arange(-6, 6, 0.1), np.arange(0.25, 3, 0.1))
     return np.column_stack((np.full(y.size, WALL), y.ravel(), z.ravel()))
 
 
