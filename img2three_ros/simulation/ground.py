@@ -91,11 +91,12 @@ def ground_albedo(noise: SolidNoise, road: Road, x: Tensor, y: Tensor, z: Tensor
     lateral = lateral_offset(road, x, y)
     beside = lateral.abs()
     detail, colour = noise.octaves(x, y, 1.3 * z, footprint)
-    on_road = beside < ROAD_HALF_WIDTH
-    grey = torch.where(on_road, _asphalt(noise, x, lateral, footprint), _slabs(noise, x, lateral, footprint))
-    grey = grey * torch.exp(torch.where(on_road, 0.55, 0.45) * detail)
-    kerb = (beside >= ROAD_HALF_WIDTH) & (beside < ROAD_HALF_WIDTH + 0.28)
-    grey = torch.where(kerb, grey * 1.35, grey)
+    # Points on the upright face of the kerb lie on the edge itself, give or take rounding.
+    on_road = beside < ROAD_HALF_WIDTH - 0.004
+    kerb = ~on_road & (beside < ROAD_HALF_WIDTH + 0.28)
+    paved = torch.where(kerb, _kerb_stones(noise, x, footprint), _slabs(noise, x, lateral, footprint))
+    grey = torch.where(on_road, _asphalt(noise, x, lateral, footprint), paved)
+    grey = grey * torch.exp(torch.where(on_road, 0.75, 0.6) * detail)
     paint = _paint(road, x, lateral, footprint) * (0.75 + 0.5 * detail).clamp(0.25, 1.0) * on_road
     grey = grey + paint * (0.55 * (1.0 + 0.2 * detail) - grey)
     yard = (beside > 13.0).to(grey.dtype) * 0.5
@@ -127,6 +128,14 @@ def _slabs(noise: SolidNoise, x: Tensor, lateral: Tensor, footprint: Tensor) -> 
     tone = 1.0 + 0.22 * sharp * noise.cell(column, row, 4)
     joint = torch.maximum(band(across.abs() - 0.31, 0.012, footprint), band(along.abs() - 0.465, 0.012, footprint))
     return 0.27 * tone * (1.0 - 0.5 * sharp * joint)
+
+
+def _kerb_stones(noise: SolidNoise, x: Tensor, footprint: Tensor) -> Tensor:
+    """Kerb stones of a metre with joints."""
+    number, along = tile_coordinate(x, 1.0)
+    sharp = (0.5 / footprint - 0.5).clamp(0.0, 1.0)
+    tone = 1.0 + 0.2 * sharp * noise.cell(number, number, 6)
+    return 0.36 * tone * (1.0 - 0.5 * band(along.abs() - 0.5, 0.012, footprint))
 
 
 def _paint(road: Road, x: Tensor, lateral: Tensor, footprint: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ TILE = 16
 NEAR = 0.05
 """Nothing nearer to a sensor than this (metres) is seen."""
 
+_SMALLEST_CASTER = 0.5  # metres across
 _CORNERS = np.array([(x, y, z, 1.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
 _EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1])
 
@@ -156,8 +157,15 @@ def shadows(points: Tensor, owner: Tensor, lit: Tensor, scene: SensorScene, chun
     for axis in range(2):
         touches &= scene.sun_low[axis][:, None] <= high[axis][None]
         touches &= scene.sun_high[axis][:, None] >= low[axis][None]
+    # Large casters first: tiles they darken altogether need no others. Trifles are left out.
+    size = (scene.sun_high - scene.sun_low).amax(0)
+    order = torch.argsort(size, descending=True, stable=True)
+    order = order[size[order] > _SMALLEST_CASTER]
+    touches = touches[order]
     for kind in KINDS:
-        for primitive, tile in _rounds(touches & (scene.kind == kind)[:, None]):
+        for primitive, tile in _rounds(touches & (scene.kind[order] == kind)[:, None]):
+            bright = (lit & ~dark).any(1)[tile]
+            primitive, tile = order[primitive[bright]], tile[bright]
             for start in range(0, len(tile), chunk):
                 p, t = primitive[start:start + chunk], tile[start:start + chunk]
                 covered = _covers(kind, scene.to_unit[:, p], points[:, t], scene.sun[2])

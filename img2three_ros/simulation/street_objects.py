@@ -38,8 +38,8 @@ def building(random: Generator, width: float, depth: float, side: int) -> list[P
     opening = (random.uniform(0.9, 1.5), random.uniform(1.2, 1.8))
     facade = Facade((opening[0] + random.uniform(0.7, 1.6), storey), opening, random.uniform(0.1, 0.3),
                     random.uniform(0.7, 1.0))
-    wall = Surface(_pick(random, _WALLS), random.uniform(0.4, 0.65), 0.14, random.uniform(0.8, 1.3), facade)
-    trim = Surface(_pick(random, _WALLS), 0.45, 0.1)
+    wall = Surface(_pick(random, _WALLS), random.uniform(0.5, 0.85), 0.14, random.uniform(0.8, 1.3), facade)
+    trim = Surface(_pick(random, _WALLS), 0.65, 0.1)
     parts = [box((0, side * depth / 2, height / 2), (width, depth, height), wall)]
     parts.append(box((0, side * (depth / 2 - 0.12), 0.3), (width + 0.04, depth + 0.24, 0.6), trim))
     parts.append(box((0, side * (depth / 2 - 0.15), height + 0.15), (width + 0.1, depth + 0.5, 0.35), trim))
@@ -62,14 +62,14 @@ def backdrop(random: Generator, width: float) -> list[Part]:
     """A large building far behind the street, about its centre."""
     height = random.uniform(12.0, 34.0)
     facade = Facade((3.2, 3.3), (1.8, 1.7), 0.25, 1.0)
-    wall = Surface(_pick(random, _WALLS), 0.5, 0.12, 1.5, facade)
+    wall = Surface(_pick(random, _WALLS), 0.7, 0.12, 1.5, facade)
     return [box((0, 0, height / 2), (width, 16.0, height), wall)]
 
 
 def car(random: Generator) -> list[Part]:
     """A passenger car of about 4.4 x 1.8 x 1.5 m."""
     length, width, height = random.uniform(4.0, 4.8), _CAR_WIDTH * random.uniform(0.95, 1.03), random.uniform(1.4, 1.65)
-    paint = Surface(_pick(random, _PAINTS, 0.25), 0.3, 0.06)
+    paint = Surface(_pick(random, _PAINTS, 0.25), 0.36, 0.06)
     waist, nose = 0.58 * height, random.uniform(0.45, 0.95)
     cabin = length - nose - random.uniform(0.3, 0.8)
     shift = -(nose - (length - cabin - nose)) / 2.0
@@ -86,7 +86,7 @@ def car(random: Generator) -> list[Part]:
 def van(random: Generator) -> list[Part]:
     """A delivery van of about 5.4 x 2.0 x 2.3 m."""
     length, width, height = random.uniform(5.0, 5.8), 1.98, random.uniform(2.1, 2.5)
-    paint = Surface(_pick(random, _PAINTS, 0.2), 0.32, 0.06)
+    paint = Surface(_pick(random, _PAINTS, 0.2), 0.38, 0.06)
     stripe = Surface(_pick(random, _PAINTS, 0.2), 0.3, 0.05)
     parts = [box((-0.4, 0, (0.3 + height) / 2), (length - 0.8, width, height - 0.3), paint),
              box((length / 2 - 0.4, 0, 0.72), (0.8, width * 0.97, 0.84), paint),

@@ -11,7 +11,7 @@ from torch import Tensor
 
 _LATTICE = 64
 _CELLS = (3.1, 1.13, 0.41, 0.152, 0.057, 0.021)
-_WEIGHTS = (0.32, 0.30, 0.34, 0.38, 0.40, 0.36)
+_WEIGHTS = (0.30, 0.30, 0.36, 0.44, 0.50, 0.50)
 _TURN = ((0.728, -0.386, 0.567), (0.609, 0.730, -0.309), (-0.315, 0.563, 0.764))
 _SHIFT = ((0.0, 0.0, 0.0), (17.3, 5.1, 41.7), (33.9, 21.2, 9.6), (7.7, 50.3, 27.1), (45.4, 12.9, 60.2),
           (25.5, 38.8, 3.3))
@@ -41,7 +41,7 @@ class SolidNoise:
         turned = [row[0] * x + row[1] * y + row[2] * z for row in _TURN]
         total, colour = torch.zeros_like(x), torch.zeros_like(x)
         for number, (cell, weight) in enumerate(zip(_CELLS, _WEIGHTS, strict=True)):
-            fade = (0.5 * cell / footprint - 0.5).clamp(0.0, 1.0)
+            fade = (cell / footprint - 0.8).clamp(0.0, 1.0)
             visible = None
             if number >= 2:
                 visible = (fade > 0.0).nonzero().squeeze(1)
