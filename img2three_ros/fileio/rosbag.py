@@ -70,10 +70,10 @@ class BagReader:
         if not self.path.exists():
             raise InputError("missing_bag", f"no bag at '{self.path}'; give a rosbag2 folder, .mcap or .db3 file")
         self._types = get_typestore(Stores.ROS2_KILTED)
-        self._recovered: list[RawMessage] | None = None
+        self._recovered: dict[str, TopicInfo] | None = None
         self._reader: Reader | None = None
         try:
-            self._reader = Reader(self.path)
+            self._reader = Reader(_storage(self.path))
             self._reader.open()
         except Exception as error:  # rosbags raises many kinds on damaged files; all mean "no index"
             self._reader = None
@@ -102,12 +102,7 @@ class BagReader:
 
     def topics(self) -> dict[str, TopicInfo]:
         """Topics by name, sorted."""
-        found: dict[str, TopicInfo] = {}
-        if self._recovered is not None:
-            for raw in self._recovered:
-                before = found.get(raw.topic)
-                found[raw.topic] = TopicInfo(raw.topic, raw.message_type, 1 + (before.count if before else 0),
-                                             raw.topic == "/tf_static")
+        found: dict[str, TopicInfo] = dict(self._recovered or {})
         for connection in self._connections():
             count = connection.msgcount + (found[connection.topic].count if connection.topic in found else 0)
             found[connection.topic] = TopicInfo(connection.topic, connection.msgtype, count,
@@ -117,7 +112,7 @@ class BagReader:
     def raw_messages(self, topics: Collection[str] | None = None) -> Iterator[RawMessage]:
         """Messages of the given topics (None = all) in the order of recording, not decoded."""
         if self._recovered is not None:
-            yield from (raw for raw in self._recovered if topics is None or raw.topic in topics)
+            yield from (raw for raw in self._walk() if topics is None or raw.topic in topics)
             return
         wanted = [c for c in self._connections() if topics is None or c.topic in topics]
         if not wanted or self._reader is None:
@@ -146,15 +141,24 @@ class BagReader:
         return [] if self._reader is None else list(self._reader.connections)
 
     def _recover(self, error: Exception) -> None:
-        files = sorted(self.path.glob("*.mcap")) if self.path.is_dir() else [self.path]
-        recovered = [RawMessage(*found) for file in files if file.suffix == ".mcap" for found in recover_mcap(file)]
-        if not recovered:
+        found: dict[str, TopicInfo] = {}
+        for raw in self._walk():
+            before = found.get(raw.topic)
+            found[raw.topic] = TopicInfo(raw.topic, raw.message_type, 1 + (before.count if before else 0),
+                                         raw.topic == "/tf_static")
+        if not found:
             raise InputError("unreadable_bag", f"bag '{self.path}' cannot be read: {error}; expected a rosbag2 "
                              "folder with metadata.yaml, or an .mcap or .db3 file") from error
-        recovered.sort(key=lambda raw: raw.time)
-        self._recovered = recovered
-        self.warnings.append(f"bag '{self.path}' is damaged ({error}); its first {len(recovered)} messages were "
-                             "recovered")
+        self._recovered = found
+        self.warnings.append(f"bag '{self.path}' is damaged ({error}); its first "
+                             f"{sum(info.count for info in found.values())} messages were recovered")
+
+    def _walk(self) -> Iterator[RawMessage]:
+        """Messages of the MCAP files without using their index; nothing is kept in memory."""
+        files = sorted(self.path.glob("*.mcap")) if self.path.is_dir() else [self.path]
+        for file in files:
+            if file.suffix == ".mcap":
+                yield from (RawMessage(*found) for found in recover_mcap(file))
 
     def _register_types(self) -> None:
         """Types that are not in the standard store come from the definitions inside the bag."""
@@ -217,6 +221,14 @@ class BagWriter:
             data = typestore().serialize_cdr(message, message_type)
         self.add_topic(topic, message_type)
         self._writer.write(self._topics[topic], stamp, data)
+
+
+def _storage(path: Path) -> Path:
+    """The bag itself, or its only file where the recorder did not get to write metadata.yaml."""
+    if path.is_dir() and not (path / "metadata.yaml").exists():
+        files = [*path.glob("*.mcap"), *path.glob("*.db3")]
+        return files[0] if len(files) == 1 else path
+    return path
 
 
 def _is_latched(connection: Connection) -> bool:
