@@ -9,39 +9,31 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from ..config import Config
 from ..ingest.bag_frames import BagSummary, read_frames, read_lidar
-from ..ingest.rig import CameraRig
+from ..ingest.rig import CameraRig, load_rig
 from ..reconstruction.pipeline import ReconstructionPipeline
-from ..structures import Frame, InputError, Reconstruction
+from ..structures import Frame, InputError
 from .cloud_metrics import CloudDistances, cloud_distances, cloud_scores, joined_distances, seen_by_cameras
 from .depth_metrics import HitPixels, hit_pixels, joined, lidar_hits
-from .lidar import FrameScan, ScanFinder, no_scan_near
+from .lidar import ScanFinder, no_scan_near
 from .occupancy_metrics import OccupancyCounts, occupancy_counts, occupancy_scores
 from .provenance import run_info
-from .report import write_report
+from .report import report_html
 from .results import (
     MEAN,
     CameraScores,
     EvaluationResult,
     FrameCounts,
+    ScoredInstant,
     camera_scores,
     latencies,
     mean_camera_scores,
 )
 from .thresholds import failures, load_requirements
 
-Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class ScoredInstant:
-    """One reconstruction beside the LiDAR scan of its instant."""
-
-    reconstruction: Reconstruction
-    scan: FrameScan
+Progress = Callable[[int, int], None]
 
 
 @dataclass(eq=False)
@@ -86,26 +78,34 @@ class _Run:
 
 def evaluate_bag(
     bag: Path, output: Path, config: Config, *, lidar_topic: str | None = None,
-    cameras: Sequence[str] | None = None, rig: CameraRig | None = None, require: Path | None = None,
-    frames: Literal["last", "all"] = "last", progress: Progress | None = None, command: str | None = None,
+    cameras: Sequence[str] | None = None, rig: CameraRig | Path | None = None, require: Path | None = None,
+    frames: str = "last", tail: float | None = None, progress: Progress | None = None, command: str | None = None,
 ) -> EvaluationResult:
     """Reconstructs every frame of a bag in order and scores it against the LiDAR; writes ``metrics.json`` and
     ``report.html`` into ``output``.
 
     frames: ``last`` scores the last instant that has a LiDAR scan (earlier ones serve as keyframes), ``all`` every
-    one. require: YAML of thresholds (see ``thresholds``); those not met are in ``failures`` of the result.
-    progress: called with the number of frames done. command: command line for the report (default: this process's).
+    one. tail: only the last that many seconds of the recording are reconstructed at all. require: YAML of
+    thresholds (see ``thresholds``); those not met are in ``failures`` of the result. progress: called with frames
+    done and expected. command: command line for the report (default: this process's).
 
     Raises InputError for a bag that is missing, has no frames or no LiDAR near them, and for bad requirements.
     """
+    if frames not in ("last", "all"):
+        raise InputError("parameter", f"frames = {frames!r} must be 'last' or 'all'")
+    rig = load_rig(rig) if isinstance(rig, Path) else rig
     requirements = load_requirements(require) if require else {}
     pipeline = ReconstructionPipeline(config)
     scans = ScanFinder(read_lidar(bag, lidar_topic, rig))
     run = _Run()
+    begin = _last_stamp(bag, config, cameras, rig) - round(tail * 1e9) if tail is not None else None
     for frame in read_frames(bag, config, cameras, rig, run.summary):
+        if begin is not None and frame.stamp < begin:
+            continue
         _process(frame, pipeline, scans, run, score_now=frames == "all")
         if progress:
-            progress(run.processed + len(run.rejections))
+            done = run.processed + len(run.rejections)
+            progress(done, max(run.summary.expected, done))
     peak = _peak_rss_mb()
     if not run.processed:
         raise InputError("no_frames", f"no frame of {bag} could be reconstructed"
@@ -119,18 +119,23 @@ def evaluate_bag(
         run=info, frames=FrameCounts(run.processed, run.rejected, run.without_lidar, run.tally.instants),
         depth=_depth(run.tally), cloud=cloud_scores(joined_distances(run.tally.distances)),
         occupancy=occupancy_scores(run.tally.counts), latency_ms=latencies(run.timings), peak_rss_mb=peak,
-        notes=_notes(run))
+        notes=_notes(run), shown=run.shown)
     try:
         result = replace(result, failures=failures(requirements, result.metrics()))
     finally:  # a mistyped threshold must not cost the run
-        _write(output, result, run.shown)
+        _write(output, result)
     return result
 
 
-def _write(output: Path, result: EvaluationResult, shown: ScoredInstant) -> None:
+def _last_stamp(bag: Path, config: Config, cameras: Sequence[str] | None, rig: CameraRig | None) -> int:
+    """Of the bag's frames; reads them once more, as stamps and times of recording may come from different clocks."""
+    return max(frame.stamp for frame in read_frames(bag, config, cameras, rig))
+
+
+def _write(output: Path, result: EvaluationResult) -> None:
     output.mkdir(parents=True, exist_ok=True)
     (output / "metrics.json").write_text(json.dumps(result.metrics(), indent=2) + "\n", encoding="utf-8")
-    write_report(output / "report.html", result, shown.reconstruction, shown.scan)
+    (output / "report.html").write_text(report_html(result), encoding="utf-8")
 
 
 def _process(frame: Frame, pipeline: ReconstructionPipeline, scans: ScanFinder, run: _Run, score_now: bool) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from ..structures import DepthImage, Reconstruction
+from ..structures import DepthImage
 from ..visualization.birds_eye import birds_eye
 from ..visualization.drawing import data_uri
 from ..visualization.pictures import confidence_picture, depth_picture, error_picture, picture_of
@@ -52,20 +52,16 @@ METHOD = (
 )
 
 
-def write_report(path: Path, result: EvaluationResult, shown: Reconstruction, scan: FrameScan) -> None:
-    """Writes the page. shown: the last instant scored, with its LiDAR scan: the pictures."""
-    path.write_text(report_html(result, shown, scan), encoding="utf-8")
-
-
-def report_html(result: EvaluationResult, shown: Reconstruction, scan: FrameScan) -> str:
+def report_html(result: EvaluationResult) -> str:
     """The whole page as text."""
+    shown, scan = result.shown.reconstruction, result.shown.scan
     title = f"{Path(result.run.bag).name} · {result.run.engine}"
     overview = picture_of(shown, lidar=scan.points, title=title)
     sections = [
         _header(title, result), _tiles(result), _messages(result),
         _figure(data_uri(overview), "Last scored instant: cameras with their depth, and the grid from above with "
                 "LiDAR returns of 0.3 < z < 3 m (white; red in voxels called free)"),
-        _depth_section(result.depth), _surface_section(result, shown, scan),
+        _depth_section(result.depth), _surface_section(result),
         "<h2>Cameras</h2>", *(_camera_section(image, result.depth[image.name], scan)
                               for image in shown.depth_images),
         "<h2>How it is measured</h2>", *(f"<p>{line}</p>" for line in METHOD), _provenance(result),
@@ -117,8 +113,8 @@ def _depth_section(depth: Mapping[str, CameraScores]) -> str:
             + "</div>" + risk_coverage_svg({name: camera.curve for name, camera in depth.items()}) + "</div>")
 
 
-def _surface_section(result: EvaluationResult, shown: Reconstruction, scan: FrameScan) -> str:
-    above = birds_eye(shown.occupancy, size=760, lidar=scan.points)
+def _surface_section(result: EvaluationResult) -> str:
+    above = birds_eye(result.shown.reconstruction.occupancy, size=760, lidar=result.shown.scan.points)
     latency = [(stage, f"{value.median:.0f}", f"{value.p95:.0f}") for stage, value in result.latency_ms.items()]
     return ("<h2>Occupancy and points</h2><div class=\"side\"><div style=\"max-width:620px\">"
             + _figure(data_uri(above, ".png"), "Occupied (orange, paler = higher), free (blue-green), unknown (grey), "

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..structures import Reconstruction
 from .cloud_metrics import CloudScores
 from .depth_metrics import (
     HitPixels,
@@ -20,6 +21,7 @@ from .depth_metrics import (
     risk_coverage,
     selection_scores,
 )
+from .lidar import FrameScan
 from .occupancy_metrics import OccupancyScores
 
 MEAN = "mean"
@@ -68,12 +70,21 @@ class RunInfo:
     config: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class ScoredInstant:
+    """One reconstruction beside the LiDAR scan of its instant."""
+
+    reconstruction: Reconstruction
+    scan: FrameScan
+
+
+@dataclass(frozen=True, eq=False)
 class EvaluationResult:
     """Everything ``evaluate`` prints and writes.
 
     depth: camera -> scores, and ``mean`` over cameras. latency_ms: stage (and ``total``) -> latency.
-    failures: thresholds of ``--require`` that were not met; notes: plain sentences on what limits the figures.
+    shown: the last instant scored, for pictures. notes: plain sentences on what limits the figures.
+    failures: thresholds of ``--require`` that were not met.
     """
 
     run: RunInfo
@@ -84,14 +95,16 @@ class EvaluationResult:
     latency_ms: Mapping[str, Latency]
     peak_rss_mb: float
     notes: tuple[str, ...]
+    shown: ScoredInstant
     failures: tuple[str, ...] = ()
 
     def metrics(self) -> dict[str, Any]:
         """The tree of ``metrics.json``; values that do not exist are None."""
-        tree = json_ready(self)
+        tree = {item.name: json_ready(getattr(self, item.name)) for item in dataclasses.fields(self)
+                if item.name != "shown"}
         for scores in tree["depth"].values():
             scores.update(scores.pop("overall"))
-        return dict(tree)
+        return tree
 
 
 def camera_scores(hits: HitPixels) -> CameraScores:

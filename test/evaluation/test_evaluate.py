@@ -67,8 +67,8 @@ def drive(monkeypatch, tmp_path):
 def test_every_frame_is_processed_and_the_last_is_scored(drive):
     done = []
     found = drive([frame(1), frame(2), frame(3)], [scan(1), scan(2), scan(3)],
-                  depths={STEP: 20.0, 2 * STEP: 20.0}, progress=done.append)
-    assert found.pipeline.stamps == [STEP, 2 * STEP, 3 * STEP] and done == [1, 2, 3]
+                  depths={STEP: 20.0, 2 * STEP: 20.0}, progress=lambda *counts: done.append(counts))
+    assert found.pipeline.stamps == [STEP, 2 * STEP, 3 * STEP] and done == [(1, 1), (2, 2), (3, 3)]
     assert found.result.frames.processed == 3 and found.result.frames.scored == 1
     assert found.metrics["depth"]["front"]["all"]["abs_rel"] == pytest.approx(0.0, abs=1e-6)
     assert "<svg" in (found.output / "report.html").read_text()
@@ -104,6 +104,17 @@ def test_a_rejected_frame_is_counted_and_the_rest_goes_on(drive):
 
 def test_a_jump_back_in_time_resets_the_pipeline(drive):
     assert drive([frame(9), frame(1), frame(2)], [scan(9), scan(1), scan(2)]).pipeline.resets == 1
+
+
+def test_only_the_tail_is_reconstructed_when_asked(drive):
+    found = drive([frame(number) for number in range(1, 31)], [scan(30)], tail=0.5)
+    assert found.pipeline.stamps == [number * STEP for number in range(25, 31)]
+    assert found.result.shown.reconstruction.stamp == 30 * STEP
+
+
+def test_frames_are_last_or_all(drive):
+    with pytest.raises(InputError, match="'first' must be 'last' or 'all'"):
+        drive([frame(1)], [scan(1)], frames="first")
 
 
 def test_missing_ego_motion_is_noted(drive):

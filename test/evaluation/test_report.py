@@ -22,6 +22,7 @@ from img2three_ros.evaluation.results import (
     MEAN,
     EvaluationResult,
     FrameCounts,
+    ScoredInstant,
     camera_scores,
     latencies,
     mean_camera_scores,
@@ -67,11 +68,12 @@ def result(tmp_path):
         frames=FrameCounts(3, 1, 1, 1), depth={**cameras, MEAN: mean_camera_scores(list(cameras.values()))},
         cloud=cloud_scores(cloud_distances(shown.cloud.points, lidar.points, lidar.points)),
         occupancy=occupancy_scores(occupancy_counts(shown.occupancy, lidar.points, lidar.origin)),
-        latency_ms=latencies([shown.timings_ms]), peak_rss_mb=512.0, notes=("x < y",), failures=("too bad",))
+        latency_ms=latencies([shown.timings_ms]), peak_rss_mb=512.0, notes=("x < y",),
+        shown=ScoredInstant(shown, lidar), failures=("too bad",))
 
 
 def test_page_parses_and_holds_every_picture(result):
-    html = report_html(result, reconstruction(("front", "left")), scan())
+    html = report_html(result)
     page = Page()
     page.feed(html)
     page.close()
@@ -84,7 +86,7 @@ def test_page_parses_and_holds_every_picture(result):
 
 
 def test_page_says_where_it_comes_from(result):
-    html = report_html(result, reconstruction(("front", "left")), scan())
+    html = report_html(result)
     for text in ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "drive.mcap", "sweep.planes",
                  "img2three evaluate &#x27;a &amp; b&#x27; &lt;bag&gt;", "x &lt; y", "Not met: too bad", "numpy"):
         assert text in html
