@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
@@ -19,7 +18,7 @@ from rosgraph_msgs.msg import Clock
 from ..fileio.rosbag import BagReader, RawMessage, TopicInfo
 from .conversions import NANOSECONDS, header
 from .qos import latched_qos, reliable_qos
-from .spin import run_node
+from .spin import run_node, handle_one
 
 CLOCK_PERIOD = 0.01
 """Steady seconds between two ticks of /clock while no message is due."""
@@ -48,7 +47,7 @@ class BagPlayer(Node):
             self.get_logger().error("none of the topics can be played")
             return
         self._wait_for_subscribers()
-        while rclpy.ok():
+        while True:
             count = self._play_once()
             for warning in self._reader.warnings:
                 self.get_logger().warning(warning)
@@ -65,7 +64,7 @@ class BagPlayer(Node):
 
     def _create(self, info: TopicInfo) -> Any:
         try:
-            kind = _message_class(info.message_type)
+            kind = message_class(info.message_type)
         except (ImportError, AttributeError, ValueError) as error:
             self.get_logger().error(f"topic '{info.name}' is left out: its type {info.message_type} is not installed "
                                     f"({error}); install that message package")
@@ -83,8 +82,6 @@ class BagPlayer(Node):
             if raw.time < begin and raw.topic not in self._latched:
                 continue
             self._sleep_until(started, begin, raw.time)
-            if not rclpy.ok():
-                break
             self._outputs[raw.topic].publish(raw.data)
             count += 1
         return count
@@ -95,12 +92,12 @@ class BagPlayer(Node):
     def _sleep_until(self, started: float, begin: int, due: int) -> None:
         """Tick /clock until a message is due, and once at its own time."""
         rate = self._options.rate
-        while rclpy.ok():
+        while True:
             now = begin + round((time.monotonic() - started) * rate * NANOSECONDS)
             if now >= due:
                 break
             self._tick(now)
-            rclpy.spin_once(self, timeout_sec=min(CLOCK_PERIOD, (due - now) / (rate * NANOSECONDS)))
+            handle_one(self, min(CLOCK_PERIOD, (due - now) / (rate * NANOSECONDS)))
         self._tick(max(due, begin))
 
     def _tick(self, now: int) -> None:
@@ -111,13 +108,13 @@ class BagPlayer(Node):
         patience, settle = self._options.wait_for_subscribers, 0.5
         begun = changed = time.monotonic()
         listeners = 0
-        while rclpy.ok() and time.monotonic() - begun < patience:
+        while time.monotonic() - begun < patience:
             now = sum(output.get_subscription_count() for output in self._outputs.values())
             if now != listeners:
                 listeners, changed = now, time.monotonic()
             if listeners and time.monotonic() - changed >= settle:
                 return
-            rclpy.spin_once(self, timeout_sec=0.05)
+            handle_one(self, 0.05)
         if patience > 0 and not listeners:
             self.get_logger().warning(f"nobody subscribed within {patience:g} s: playing anyway")
 
@@ -127,7 +124,7 @@ class BagPlayer(Node):
         for output in self._outputs.values():
             left = max(deadline - time.monotonic(), 0.05)
             output.wait_for_all_acked(Duration(seconds=left))
-        rclpy.spin_once(self, timeout_sec=0.2)
+        handle_one(self, 0.2)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -150,7 +147,8 @@ def main(args: Sequence[str] | None = None) -> int:
     return run_node(lambda: BagPlayer(options), given, spin=lambda player: player.play())
 
 
-def _message_class(name: str) -> Any:
+def message_class(name: str) -> Any:
+    """Class of a message type such as ``sensor_msgs/msg/Image``. Raises ImportError or AttributeError if absent."""
     package, folder, kind = name.split("/")
     return getattr(importlib.import_module(f"{package}.{folder}"), kind)
 

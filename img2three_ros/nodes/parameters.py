@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config import Config, Setting, Value, setting, settings, with_overrides
 from ..fileio.occupancy_grid import OccupancyGridConfig
@@ -17,6 +17,8 @@ from ..structures import InputError
 if TYPE_CHECKING:
     from rcl_interfaces.msg import ParameterDescriptor
     from rclpy.node import Node
+
+Settings = TypeVar("Settings")
 
 MAX_CAMERAS = 12
 _CAMERA_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
@@ -73,14 +75,17 @@ def check_cameras(cameras: tuple[str, ...]) -> None:
         raise InputError("parameter", f"cameras: {len(cameras)} given, at most {MAX_CAMERAS} are supported")
 
 
-def declare(node: Node, defaults: NodeConfig) -> NodeConfig:
-    """Declare every setting on a node created with ``automatically_declare_parameters_from_overrides=True``.
+def declare(node: Node, defaults: Settings) -> Settings:
+    """Declare every setting of a dataclass as a parameter.
+
+    The node must have been created with ``automatically_declare_parameters_from_overrides=True``: overrides that
+    are no setting would go unnoticed otherwise.
 
     Raises InputError for an override that is unknown (naming the nearest setting), ill-typed or out of range.
     """
     given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()
              if name not in _OF_ROS and not name.startswith("qos_overrides.")}
-    config: NodeConfig = with_overrides(defaults, {name: from_ros(value) for name, value in given.items()})
+    config: Settings = with_overrides(defaults, {name: from_ros(value) for name, value in given.items()})
     for name in given:
         node.undeclare_parameter(name)
     node.declare_parameters("", [(leaf.path, to_ros(leaf.value), descriptor(leaf)) for leaf in settings(config)],

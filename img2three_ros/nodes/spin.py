@@ -34,6 +34,10 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1
+    except Exception:
+        # Whatever touches ROS after a signal has shut it down fails in its own way: that is no error.
+        if rclpy.ok():
+            raise
     finally:
         # A second Ctrl-C must not tear what is being put away.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -48,6 +52,13 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def handle_one(node: Node, seconds: float) -> None:
+    """Handle at most one event within a time. Raises ExternalShutdownException once ROS is shut down."""
+    if not rclpy.ok():
+        raise ExternalShutdownException
+    rclpy.spin_once(node, timeout_sec=seconds)
 
 
 def _spin(node: Node) -> None:

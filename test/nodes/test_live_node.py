@@ -50,7 +50,7 @@ def fields(message):
 
 
 def test_outputs_status_and_counters(namespace, tmp_path):
-    with driving(namespace, tmp_path) as (vehicle, process):
+    with driving(namespace, tmp_path) as (vehicle, _process):
         tick = Ticker(vehicle)
         vehicle.wait(lambda: all(len(vehicle.heard[topic]) >= 5 for topic in vehicle.heard), every=tick)
         for topic, messages in vehicle.heard.items():
@@ -83,7 +83,7 @@ def test_outputs_status_and_counters(namespace, tmp_path):
 
 
 def test_slow_reconstruction_delays_no_subscription_and_newest_wins(namespace, tmp_path):
-    with driving(namespace, tmp_path, environment={"FAKE_DELAY": "0.45"}) as (vehicle, process):
+    with driving(namespace, tmp_path, environment={"FAKE_DELAY": "0.45"}) as (vehicle, _process):
         tick = Ticker(vehicle)
         vehicle.wait(lambda: len(tick.sent) >= 30, every=tick, period=0.06)
         vehicle.spin(1.5)
@@ -100,7 +100,7 @@ def test_slow_reconstruction_delays_no_subscription_and_newest_wins(namespace, t
 
 
 def test_lost_camera_is_degraded_and_the_others_go_on(namespace, tmp_path):
-    with driving(namespace, tmp_path) as (vehicle, process):
+    with driving(namespace, tmp_path) as (vehicle, _process):
         tick = Ticker(vehicle)
         vehicle.wait(lambda: vehicle.status["state"] == "OK", every=tick)
         tick.options["skip"] = ("front",)  # the reference camera
@@ -115,7 +115,7 @@ def test_lost_camera_is_degraded_and_the_others_go_on(namespace, tmp_path):
 
 
 def test_required_camera_lost_is_an_error(namespace, tmp_path):
-    with driving(namespace, tmp_path, "required_cameras:=[front]") as (vehicle, process):
+    with driving(namespace, tmp_path, "required_cameras:=[front]") as (vehicle, _process):
         tick = Ticker(vehicle)
         vehicle.wait(lambda: vehicle.status["state"] == "OK", every=tick)
         tick.options["skip"] = ("front",)
@@ -191,7 +191,7 @@ def test_failure_of_the_engine_is_reported_and_survived(namespace, tmp_path):
 
 
 def test_time_going_back_resets_and_goes_on(namespace, tmp_path):
-    with driving(namespace, tmp_path) as (vehicle, process):
+    with driving(namespace, tmp_path) as (vehicle, _process):
         tick = Ticker(vehicle, start=1000 * SECOND)
         vehicle.wait(lambda: len(vehicle.heard["points"]) >= 5, every=tick)
         resets = vehicle.status["last_output.notes"].split(";")[0]
@@ -236,7 +236,7 @@ def test_parameters_change_together_or_not_at_all(namespace, tmp_path):
     def double(name, value):
         return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value))
 
-    with driving(namespace, tmp_path) as (vehicle, process):
+    with driving(namespace, tmp_path) as (vehicle, _process):
         def set_all(*parameters):
             request = SetParametersAtomically.Request(parameters=list(parameters))
             return call(vehicle, SetParametersAtomically, "set_parameters_atomically", request).result
