@@ -17,7 +17,7 @@ from torch import Tensor
 from ..structures import Matrix
 from .rays import pixel_grid, pixel_rays
 
-_OUTSIDE = 4.0
+_BEHIND = 1e-4
 
 
 def inverse_depth_planes(count: int, min_depth: float, max_depth: float, bend: float = 33.0) -> Tensor:
@@ -69,18 +69,15 @@ class PairWarp:
         """``grid_sample`` coordinates (N, H, W, 2) of inverse depths (N, H or 1, W or 1), and the depth factor.
 
         The depth factor (N, H, W) is source depth over reference depth; where it is not positive (behind the source
-        camera) the coordinates lie outside the image.
+        camera) the coordinates lie far outside the image.
         """
         px, py, pz = self.parallax
         factor = inverse_depth * pz + self.infinity[2]
-        scale = factor.clamp(min=1e-6).reciprocal()
-        coordinates = torch.empty(*factor.shape, 2, dtype=torch.float32, device=factor.device)
-        torch.mul(inverse_depth * px + self.infinity[0], scale, out=coordinates[..., 0])
-        torch.mul(inverse_depth * py + self.infinity[1], scale, out=coordinates[..., 1])
-        coordinates.clamp_(-_OUTSIDE, _OUTSIDE)
-        if pz < 0.0 or bool((self.infinity[2] <= 0.0).any()):
-            coordinates.masked_fill_((factor <= 1e-6).unsqueeze(-1), _OUTSIDE)
-        return coordinates, factor
+        scale = factor.clamp(min=_BEHIND).reciprocal()
+        coordinates = torch.empty(2, *factor.shape, dtype=torch.float32, device=factor.device)
+        torch.mul(inverse_depth * px + self.infinity[0], scale, out=coordinates[0])
+        torch.mul(inverse_depth * py + self.infinity[1], scale, out=coordinates[1])
+        return coordinates.permute(1, 2, 3, 0), factor
 
 
 def upward_component(T_base_camera: Matrix, intrinsics: Tensor, height: int, width: int) -> Tensor:

@@ -22,6 +22,9 @@ NOISE_VARIANCE = (2.0 / 255.0) ** 2
 """Variance of sensor noise and JPEG loss on intensities 0..1: what contrast must exceed to be evidence."""
 
 _CHUNK = 16
+_FINE_RADIUS = 2
+_COARSE_RADIUS = 2
+_COARSE_SHARE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,18 +52,23 @@ class Pyramid:
     quarter: Level
 
 
-def build_pyramid(view: View) -> Pyramid:
-    """Grey half and quarter images of a view, from which a slow shading is removed."""
-    weights = view.image.new_tensor((0.299, 0.587, 0.114)).reshape(3, 1, 1)
-    grey = (view.image * weights).sum(0)[None, None]
-    mask = view.mask[None, None].to(grey.dtype)
+def grey(image: Tensor) -> Tensor:
+    """(1, 1, H, W) luma -0.5..0.5 of an RGB image (3, H, W) in 0..1."""
+    weights = image.new_tensor((0.299, 0.587, 0.114)).reshape(3, 1, 1)
+    return (image * weights).sum(0)[None, None] - 0.5
+
+
+def build_pyramid(view: View, usable: Tensor) -> Pyramid:
+    """Grey half and quarter images of a view; usable (H, W) bool = shows the world."""
+    full = grey(view.image)
+    mask = usable[None, None].to(full.dtype)
     levels = []
     for step in (2, 4):
-        image = F.avg_pool2d(grey, step)
-        usable = -F.max_pool2d(-F.avg_pool2d(mask, step).floor(), 3, stride=1, padding=1)
-        usable[..., [0, -1], :] = 0.0
-        usable[..., [0, -1]] = 0.0
-        levels.append(Level(image - 0.5, usable, scaled_intrinsics(view.intrinsics, 1.0 / step)))
+        image = F.avg_pool2d(full, step)
+        inner = -F.max_pool2d(-F.avg_pool2d(mask, step).floor(), 3, stride=1, padding=1)
+        inner[..., [0, -1], :] = 0.0
+        inner[..., [0, -1]] = 0.0
+        levels.append(Level(image, inner, scaled_intrinsics(view.intrinsics, 1.0 / step)))
     return Pyramid(*levels)
 
 
@@ -138,8 +146,8 @@ def cost_volume(reference: Pyramid, sources: Sequence[tuple[Pyramid, Matrix]], p
     sources: pyramids with ``T_source_reference``. planes (D,) inverse depths. 1 = no agreement or not seen.
     """
     half, quarter = reference.half, reference.quarter
-    fine = WindowStatistics(half, radius=3, stride=2)
-    coarse = WindowStatistics(quarter, radius=2, stride=1)
+    fine = WindowStatistics(half, radius=_FINE_RADIUS, stride=2)
+    coarse = WindowStatistics(quarter, radius=_COARSE_RADIUS, stride=1)
     heights = torch.linspace(-0.5, 0.5, 11, device=planes.device)
     upward = upward_component(T_base_camera, half.intrinsics, *half.size)
     flat = horizontal_plane_inverse_depth(upward, float(T_base_camera[2, 3]), heights)
@@ -156,7 +164,7 @@ def cost_volume(reference: Pyramid, sources: Sequence[tuple[Pyramid, Matrix]], p
         seen = (score > -1.0) & (blurred > -1.0)
         road = correlate(fine, source.half, to_half, flat)
         score.scatter_reduce_(0, nearest, road.masked_fill_(flat[:, ::2, ::2] <= 0.0, -1.0), "amax")
-        best.add(torch.where(seen, 0.5 * (score + blurred), score))
+        best.add(torch.where(seen, torch.lerp(score, blurred, _COARSE_SHARE), score))
     return 1.0 - best.score().clamp(min=0.0)
 
 

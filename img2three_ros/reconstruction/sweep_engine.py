@@ -2,71 +2,201 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..config import SweepConfig
-from ..geometry.plane_sweep import inverse_depth_planes
+from ..geometry.plane_sweep import PairWarp, inverse_depth_planes
 from ..structures import Matrix
+from .ego_mask import EgoMask
 from .sweep_aggregation import Smoothness, semi_global
-from .sweep_confidence import probability_near
-from .sweep_cost import Level, Pyramid, build_pyramid, cost_volume
+from .sweep_confidence import (
+    OtherDepth,
+    agreement,
+    clues,
+    confidence,
+    parallax,
+    probability_near,
+    relative_sigma,
+    surface_support,
+)
+from .sweep_cost import Pyramid, build_pyramid, cost_volume, grey
 from .sweep_prior import add_ground_prior
 from .sweep_refinement import inverse_depth_at, rematch, smooth, sub_plane_minimum, upsample
 from .sweep_sources import Source, choose_sources
-from .views import DepthView, Geometry, PreparedFrame, View
+from .views import DepthView, Geometry, PreparedFrame, View, relative_pose
+
+_REMEMBERED_FRAMES = 8
+
+
+@dataclass(eq=False)
+class _Estimate:
+    """What is known of one view. number: (H/2, W/2) plane numbers; the rest on every second of these pixels."""
+
+    view: View
+    pyramid: Pyramid
+    sources: list[Source] = field(default_factory=list)
+    number: Tensor = field(default_factory=lambda: torch.zeros(0))
+    peak: Tensor = field(default_factory=lambda: torch.zeros(0))
+    matched: Tensor = field(default_factory=lambda: torch.zeros(0))
+    rematched: Tensor = field(default_factory=lambda: torch.zeros(0))
+    inverse_depth: Tensor = field(default_factory=lambda: torch.zeros(0))
+    confidence: Tensor | None = None
+
+    @property
+    def grid_intrinsics(self) -> Tensor:
+        """Intrinsics of the grid of every second half-resolution pixel."""
+        return self.pyramid.half.intrinsics.new_tensor((0.5, 0.5, 1.0)).diag() @ self.pyramid.half.intrinsics
 
 
 class SweepEngine:
-    """Plane sweep stereo; see ``reconstruct``. Not thread-safe."""
+    """Plane sweep stereo, see ``reconstruct``. Remembers a few frames to check depths against and what it learned of
+    the ego vehicle's outline. Not thread-safe."""
 
     def __init__(self, config: SweepConfig, device: torch.device) -> None:
         self.config, self.device = config, device
         self.planes = inverse_depth_planes(config.planes, config.min_depth, config.max_depth).to(device)
         self.smoothness = Smoothness()
+        self.ego_mask = EgoMask()
+        self._frames: OrderedDict[int, dict[str, _Estimate]] = OrderedDict()
+
+    def reset(self) -> None:
+        """Forget the past: remembered frames and learned masks."""
+        self._frames.clear()
+        self.ego_mask.reset()
 
     @torch.no_grad()
     def reconstruct(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> Geometry:
         """Depth and confidence of every view of ``frame``; keyframes with ego poses, oldest first."""
-        pyramids = {id(view): build_pyramid(view) for other in (frame, *keyframes) for view in other.views}
-        chosen = [choose_sources(frame, view, keyframes, self.config.max_sources) for view in frame.views]
-        depths: list[DepthView | None] = [None] * len(frame.views)
-        sizes = sorted({view.size for view in frame.views})
-        for size in sizes:
-            group = [index for index, view in enumerate(frame.views) if view.size == size]
-            volumes = torch.stack([self._volume(frame.views[index], chosen[index], pyramids) for index in group])
-            guides = torch.stack([pyramids[id(frame.views[index])].half.image[0, 0, ::2, ::2] for index in group])
-            aggregated = semi_global(volumes, guides, self.smoothness)
-            numbers = sub_plane_minimum(aggregated)
-            confidences = probability_near(aggregated, numbers, self.planes)
-            for place, index in enumerate(group):
-                depths[index] = self._finish(frame.views[index], numbers[place], confidences[place],
-                                             chosen[index], pyramids)
-        return Geometry(tuple(depth for depth in depths if depth is not None), ())
+        estimates = self._remember(frame)
+        for keyframe in keyframes:
+            self._remember(keyframe)
+        self._learn_ego_mask(frame, keyframes)
+        for view in frame.views:
+            estimates[view.name].sources = choose_sources(frame, view, keyframes, self.config.max_sources)
+        for size in sorted({view.size for view in frame.views}):
+            self._sweep([estimates[view.name] for view in frame.views if view.size == size])
+        for estimate in estimates.values():
+            self._refine(estimate)
+        depths = tuple(self._finish(frame, estimates[view.name], keyframes) for view in frame.views)
+        return Geometry(depths, _notes(frame, keyframes, estimates))
 
-    def _volume(self, view: View, sources: list[Source], pyramids: dict[int, Pyramid]) -> Tensor:
-        matched = [(pyramids[id(source.view)], source.T_source_reference) for source in sources]
-        volume = cost_volume(pyramids[id(view)], matched, self.planes, view.T_base_camera)
-        return add_ground_prior(volume, view, pyramids[id(view)].half.intrinsics, self.planes)
+    def _remember(self, frame: PreparedFrame) -> dict[str, _Estimate]:
+        """Estimates of a frame by camera, with pyramids; made if it is new, bounded in number."""
+        if frame.stamp not in self._frames:
+            self._frames[frame.stamp] = {
+                view.name: _Estimate(view, build_pyramid(view, view.mask & self.ego_mask.mask(view)))
+                for view in frame.views}
+        self._frames.move_to_end(frame.stamp)
+        while len(self._frames) > _REMEMBERED_FRAMES:
+            self._frames.popitem(last=False)
+        return self._frames[frame.stamp]
 
-    def _finish(self, view: View, number: Tensor, confidence: Tensor, sources: list[Source],
-                pyramids: dict[int, Pyramid]) -> DepthView:
-        half = pyramids[id(view)].half
+    def _learn_ego_mask(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> None:
+        if not keyframes:
+            return
+        earlier = keyframes[-1]
+        for view in frame.views:
+            before = next((other for other in earlier.views if other.name == view.name), None)
+            if before is not None:
+                self.ego_mask.learn(frame, view, self._frames[frame.stamp][view.name].pyramid,
+                                    earlier, before, self._frames[earlier.stamp][view.name].pyramid)
+
+    def _sweep(self, group: list[_Estimate]) -> None:
+        """Cost volumes and aggregation of views of one size: plane number, peak and matching score."""
+        volumes = torch.stack([self._volume(estimate) for estimate in group])
+        guides = torch.stack([estimate.pyramid.half.image[0, 0, ::2, ::2] for estimate in group])
+        aggregated = semi_global(volumes, guides, self.smoothness)
+        numbers = sub_plane_minimum(aggregated)
+        peaks = probability_near(aggregated, numbers, self.planes)
+        winner = numbers.round().long().clamp(0, len(self.planes) - 1)
+        scores = 1.0 - volumes.gather(1, winner[:, None])[:, 0].clamp(0.0, 1.0)
+        for estimate, number, peak, score in zip(group, numbers, peaks, scores):
+            estimate.number, estimate.peak, estimate.matched = number, peak, score
+
+    def _volume(self, estimate: _Estimate) -> Tensor:
+        view, pyramid = estimate.view, estimate.pyramid
+        matched = [(self._source_pyramid(source), source.T_source_reference) for source in estimate.sources]
+        volume = cost_volume(pyramid, matched, self.planes, view.T_base_camera)
+        return add_ground_prior(volume, view, pyramid.half.intrinsics, self.planes)
+
+    def _source_pyramid(self, source: Source) -> Pyramid:
+        return self._frames[source.frame.stamp][source.view.name].pyramid
+
+    def _refine(self, estimate: _Estimate) -> None:
+        """Half resolution, re-matched along the surface."""
+        half = estimate.pyramid.half
         guide = half.image[0, 0]
-        fine, sure = upsample(torch.stack((number, confidence)), number, guide[::2, ::2], guide, 0.0)
-        matched = [(pyramids[id(source.view)].half, source.T_source_reference) for source in sources]
-        if matched:
+        number, peak = upsample(torch.stack((estimate.number, estimate.peak)), estimate.number,
+                                guide[::2, ::2], guide, 0.0)
+        score = torch.zeros_like(number)
+        sources = [(self._source_pyramid(source).half, source.T_source_reference) for source in estimate.sources]
+        if sources:
             for offsets in ((-1.0, -0.5, 0.0, 0.5, 1.0), (-0.3, 0.0, 0.3)):
-                fine, score = rematch(fine, half, matched, self.planes, offsets, 0.02)
-                fine = smooth(fine, sure * score, guide, 2, 1.5)
-        grey = view.image.new_tensor((0.299, 0.587, 0.114)).reshape(3, 1, 1)
-        full = (view.image * grey).sum(0) - 0.5
-        fine, sure = upsample(torch.stack((fine, sure)), fine, guide, full, 0.5)
-        inverse_depth = inverse_depth_at(fine, self.planes)
-        depth = 1.0 / inverse_depth
-        valid = view.mask & (fine > 0.5)
-        sure = torch.where(valid, sure.clamp(0.0, 1.0), torch.zeros_like(sure))
-        return DepthView(view, depth, sure, torch.full_like(depth, 0.1), valid)
+                number, score = rematch(number, half, sources, self.planes, offsets, 0.02)
+                number = smooth(number, peak * score, guide, 2, 1.5)
+        estimate.number, estimate.rematched = number, score[::2, ::2]
+        estimate.inverse_depth = inverse_depth_at(number[::2, ::2], self.planes)
+
+    def _finish(self, frame: PreparedFrame, estimate: _Estimate, keyframes: Sequence[PreparedFrame]) -> DepthView:
+        """Confidence from all clues, full resolution."""
+        view, half = estimate.view, estimate.pyramid.half
+        coarse = estimate.number[::2, ::2]
+        size = (int(coarse.shape[0]), int(coarse.shape[1]))
+        moved = parallax(estimate.inverse_depth, [
+            (self._grid_warp(estimate, self._frames[source.frame.stamp][source.view.name],
+                             source.T_source_reference), source.view.size) for source in estimate.sources])
+        support, conflict = agreement(estimate.inverse_depth, self._other_depths(frame, estimate, keyframes))
+        self.last_clues = getattr(self, "last_clues", {})
+        values = clues(estimate.peak, estimate.rematched, estimate.matched, moved, support, conflict,
+                       surface_support(coarse))
+        self.last_clues[view.name] = values
+        estimate.confidence = confidence(values)
+        guide = half.image[0, 0]
+        sure, sigma = upsample(torch.stack((estimate.confidence, relative_sigma(moved))), coarse,
+                               guide[::2, ::2], guide, 0.0)
+        number, sure, sigma = upsample(torch.stack((estimate.number, sure, sigma)), estimate.number, guide,
+                                       grey(view.image)[0, 0], 0.5)
+        usable = view.mask & self.ego_mask.mask(view)
+        valid = usable & (number > 0.5)
+        assert size == coarse.shape
+        return DepthView(view, 1.0 / inverse_depth_at(number, self.planes),
+                         torch.where(valid, sure.clamp(0.0, 1.0), torch.zeros_like(sure)), sigma, valid)
+
+    def _other_depths(self, frame: PreparedFrame, estimate: _Estimate, keyframes: Sequence[PreparedFrame],
+                      ) -> list[OtherDepth]:
+        """Depth maps of this instant's other cameras and of keyframes that were reconstructed in their time."""
+        others = []
+        for other_frame in (frame, *keyframes):
+            for other in self._frames[other_frame.stamp].values():
+                if other is estimate or other.inverse_depth.numel() == 0:
+                    continue
+                T_other_view = relative_pose(frame, estimate.view, other_frame, other.view)
+                trust = other.peak * other.rematched if other.confidence is None else other.confidence
+                others.append(OtherDepth(other.inverse_depth, trust,
+                                         self._grid_warp(estimate, other, T_other_view)))
+        return others
+
+    def _grid_warp(self, estimate: _Estimate, other: _Estimate, T_other_view: Matrix) -> PairWarp:
+        def size(item: _Estimate) -> tuple[int, int]:
+            return item.pyramid.half.size[0] // 2, item.pyramid.half.size[1] // 2
+
+        return PairWarp.between(T_other_view, estimate.grid_intrinsics, size(estimate),
+                                other.grid_intrinsics, size(other))
+
+
+def _notes(frame: PreparedFrame, keyframes: Sequence[PreparedFrame], estimates: dict[str, _Estimate],
+           ) -> tuple[str, ...]:
+    notes = []
+    if frame.T_odom_base is None:
+        notes.append("no ego motion: only cameras of one instant are matched")
+    elif not keyframes:
+        notes.append("no keyframe: only cameras of one instant are matched")
+    blind = sorted(name for name, estimate in estimates.items() if not estimate.sources)
+    if blind:
+        notes.append(f"no other view gives parallax for {', '.join(blind)}: depth there is a guess")
+    return tuple(notes)

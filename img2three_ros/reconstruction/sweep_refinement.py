@@ -65,11 +65,18 @@ def _blend(padded: Tensor, target: Tensor, down: float, right: float) -> Tensor:
             if wy * wx > 0.0:
                 sample = padded[:, top + dy:top + dy + height, left + dx:left + dx + width]
                 neighbours.append(sample)
-                weights.append(wy * wx * torch.exp(-(sample[-1] - target).abs() / _GREY_SIGMA))
-    samples, weight = torch.stack(neighbours), torch.stack(weights) + 1e-6
-    leader = samples[:, -2].gather(0, weight.argmax(0, keepdim=True))
-    weight = weight * ((samples[:, -2] - leader).abs() < _SAME_SURFACE)
-    return (samples[:, :-2] * weight[:, None]).sum(0) / weight.sum(0)
+                weights.append(1e-6 + wy * wx * torch.exp(-(sample[-1] - target).abs() / _GREY_SIGMA))
+    leader, most = neighbours[0][-2], weights[0]
+    for sample, weight in zip(neighbours[1:], weights[1:]):
+        leader = torch.where(weight > most, sample[-2], leader)
+        most = torch.maximum(most, weight)
+    total = torch.zeros_like(neighbours[0][:-2])
+    norm = torch.full_like(most, 1e-9)
+    for sample, weight in zip(neighbours, weights):
+        weight = weight * ((sample[-2] - leader).abs() < _SAME_SURFACE)
+        total += sample[:-2] * weight
+        norm += weight
+    return total / norm
 
 
 def smooth(number: Tensor, weight: Tensor, guide: Tensor, radius: int, spread: float) -> Tensor:

@@ -1,0 +1,113 @@
+"""Which pixels show the vehicle itself: learned from what stays in the image while the vehicle moves.
+
+A pixel whose ray meets the ground nearby must move between two frames as much as the ground there, or more. Where the
+image instead stays the same (and would not also match the moved ground), the vehicle's own body covers it. Evidence is
+collected over several moves, so that a car ahead that keeps its distance for a moment, or a single odd frame, masks
+nothing; regions above the horizon are never masked, as distant things stay there too (give a mask file for those).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.plane_sweep import PairWarp, horizontal_plane_inverse_depth, upward_component
+from .sweep_cost import NOISE_VARIANCE, Pyramid, WindowStatistics
+from .views import PreparedFrame, View, relative_pose
+
+_RADIUS = 2
+_MIN_FLOW = 4.0
+_STAYS, _CHANGES = 0.85, 0.5
+_MIN_TRAVEL = 12.0
+_MIN_PAIRS = 6
+_MEMORY = 50.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Evidence:
+    """Of one camera: sums of stays and changes per quarter-resolution pixel; pairs seen; metres travelled."""
+
+    stays: Tensor
+    changes: Tensor
+    pairs: int
+    travel: float
+
+
+class EgoMask:
+    """Per camera, over frames. Bounded: one small map for each camera name and image size."""
+
+    def __init__(self) -> None:
+        self._evidence: dict[str, _Evidence] = {}
+
+    def reset(self) -> None:
+        """Forget what was learned (another vehicle, another rig)."""
+        self._evidence.clear()
+
+    def learn(self, frame: PreparedFrame, view: View, pyramid: Pyramid, earlier: PreparedFrame, earlier_view: View,
+              earlier_pyramid: Pyramid) -> None:
+        """Compare two images of the same camera between which the vehicle moved."""
+        now, before = pyramid.quarter, earlier_pyramid.quarter
+        if now.size != before.size:
+            return
+        T_earlier_now = relative_pose(frame, view, earlier, earlier_view)
+        upward = upward_component(view.T_base_camera, now.intrinsics, *now.size)
+        height = float(view.T_base_camera[2, 3])
+        ground = horizontal_plane_inverse_depth(upward, height, upward.new_zeros(1))
+        warp = PairWarp.between(T_earlier_now, now.intrinsics, now.size, before.intrinsics, before.size)
+        grid, _ = warp.grid(ground)
+        still = F.affine_grid(torch.eye(2, 3, device=grid.device)[None], [1, 1, *now.size], align_corners=False)
+        extent = grid.new_tensor((now.size[1] / 2.0, now.size[0] / 2.0))
+        flow = ((grid - still) * extent).norm(dim=-1)[0]
+        moved = F.grid_sample(before.image, grid, padding_mode="border", align_corners=False)[:, 0]
+        windows = WindowStatistics(now, _RADIUS, 1)
+        stays = windows.correlation(before.image[:, 0])[0]
+        follows = windows.correlation(moved)[0]
+        testable = (ground[0] > 0.0) & (flow > _MIN_FLOW) & (windows.variance[0, 0] > 8.0 * NOISE_VARIANCE)
+        stayed = testable & (stays > _STAYS) & (follows < stays - 0.2)
+        changed = testable & (stays < _CHANGES)
+        self._add(view.name, stayed.float(), changed.float(), float(torch.from_numpy(T_earlier_now[:3, 3]).norm()))
+
+    def mask(self, view: View) -> Tensor:
+        """(H, W) bool, True = the world as far as is known. All True until there is enough evidence."""
+        world = torch.ones_like(view.mask)
+        known = self._evidence.get(view.name)
+        height, width = view.size
+        if (known is None or known.pairs < _MIN_PAIRS or known.travel < _MIN_TRAVEL
+                or known.stays.shape != (height // 4, width // 4)):
+            return world
+        ego = _attached_to_border(_filled(known))
+        return F.interpolate(ego[None, None], size=view.size, mode="nearest")[0, 0] < 0.5
+
+    def _add(self, name: str, stayed: Tensor, changed: Tensor, travel: float) -> None:
+        known = self._evidence.get(name)
+        if known is None or known.stays.shape != stayed.shape:
+            self._evidence[name] = _Evidence(stayed, changed, 1, travel)
+            return
+        keep = 1.0 - 1.0 / _MEMORY
+        self._evidence[name] = _Evidence(keep * known.stays + stayed, keep * known.changes + changed,
+                                         known.pairs + 1, known.travel + travel)
+
+
+def _filled(known: _Evidence) -> Tensor:
+    """(h, w) 1/0: ego vehicle; smooth bodywork without texture takes the state of the textured pixels around it."""
+    counts = torch.stack((known.stays, 4.0 * known.changes))[:, None]
+    for _ in range(3):
+        counts = F.avg_pool2d(counts, 7, stride=1, padding=3)
+    stays, changes = counts[:, 0]
+    enough = stays + changes > 0.02 * min(known.pairs, _MEMORY)
+    return (enough & (stays > 2.0 * changes)).float()
+
+
+def _attached_to_border(ego: Tensor) -> Tensor:
+    """Keep what is connected to the image border, by growing from it inside ``ego`` (h, w)."""
+    grown = torch.zeros_like(ego)
+    grown[-1], grown[:, 0], grown[:, -1] = ego[-1], ego[:, 0], ego[:, -1]
+    for _ in range(max(ego.shape)):
+        wider = F.max_pool2d(grown[None, None], 3, stride=1, padding=1)[0, 0] * ego
+        if torch.equal(wider, grown):
+            break
+        grown = wider
+    return grown
