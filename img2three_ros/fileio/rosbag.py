@@ -23,7 +23,7 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from ..structures import InputError
@@ -117,11 +117,17 @@ class BagReader:
         wanted = [c for c in self._connections() if topics is None or c.topic in topics]
         if not wanted or self._reader is None:
             return
+        given, recorded = 0, sum(connection.msgcount for connection in wanted)
         try:
             for connection, time, data in self._reader.messages(wanted):
+                given += 1
                 yield RawMessage(connection.topic, time, connection.msgtype, data)
-        except (ReaderError, OSError, EOFError, ValueError, RuntimeError) as error:
-            self.warnings.append(f"bag '{self.path}' is damaged, reading stopped early: {error}")
+        except Exception as error:  # damaged chunks and pages surface as any kind of error; the rest is unreadable
+            self.warnings.append(f"bag '{self.path}' is damaged, reading stopped after {given} of {recorded} "
+                                 f"messages: {error}")
+            return
+        if given < recorded:
+            self.warnings.append(f"bag '{self.path}' is damaged: {given} of {recorded} messages could be read")
 
     def messages(self, topics: Collection[str] | None = None) -> Iterator[tuple[str, int, Any]]:
         """(topic, time of recording in ns, message) in the order of recording.

@@ -83,8 +83,9 @@ def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | Path 
                base_frame: str = "base_link") -> Iterator[LidarScan]:
     """Every LiDAR scan of a bag, in the base frame at its own stamp.
 
-    topic: None = the PointCloud2 topic that is not an output of this package. Raises InputError ``no_lidar`` or
-    ``transform`` if the sensor is not connected to the base frame.
+    topic: None = the PointCloud2 topic that is not an output of this package. A bad scan is left out; if none is
+    left, raises InputError ``no_lidar``, ``point_cloud``, or ``transform`` where the sensor is not connected to the
+    base frame.
     """
     rig = _loaded(rig)
     base_frame = rig.base_frame if rig else base_frame
@@ -96,11 +97,25 @@ def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | Path 
             motion.add_transforms(message, name == "/tf_static", name)
         for _, _, message in reader.messages([odometry] if odometry else []):
             _ignore_bad_odometry(motion, message, odometry)
+        given, first_error = 0, None
         for _, _, message in reader.messages([topic]):
-            stamp = checked_stamp(message, topic)
-            T_base_lidar = motion.T_base_frame(checked_frame_id(message, topic), stamp)
-            points = read_xyz(message, topic)
-            yield LidarScan(stamp, apply(T_base_lidar, points), motion.T_odom_base(stamp), T_base_lidar[:3, 3].copy())
+            try:
+                scan = _scan(message, topic, motion)
+            except InputError as error:
+                first_error = first_error or error
+                continue
+            given += 1
+            yield scan
+        if not given:
+            raise first_error or InputError("no_lidar", f"topic '{topic}' of '{bag}' holds no readable scan: "
+                                            + "; ".join(reader.warnings))
+
+
+def _scan(message: Any, topic: str, motion: VehicleMotion) -> LidarScan:
+    stamp = checked_stamp(message, topic)
+    T_base_lidar = motion.T_base_frame(checked_frame_id(message, topic), stamp)
+    return LidarScan(stamp, apply(T_base_lidar, read_xyz(message, topic)), motion.T_odom_base(stamp),
+                     T_base_lidar[:3, 3].copy())
 
 
 def _loaded(rig: CameraRig | Path | str | None) -> CameraRig | None:

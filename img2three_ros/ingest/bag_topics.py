@@ -69,8 +69,9 @@ def _discovered(reader: BagReader, topics: dict[str, TopicInfo]) -> tuple[RigCam
     for info in topics.values():
         if info.message_type not in (IMAGE, COMPRESSED) or info.name.startswith(_OWN_OUTPUT) or not info.count:
             continue
-        sibling = camera_info_topic(info.name)
-        if sibling not in topics or topics[sibling].message_type != CAMERA_INFO or "depth" in info.name.lower():
+        sibling = next((name for name in (camera_info_topic(info.name), f"{info.name}/camera_info")
+                        if name in topics and topics[name].message_type == CAMERA_INFO), None)
+        if sibling is None or "depth" in info.name.lower():
             continue
         if sibling not in chosen or _preference(info) < _preference(chosen[sibling]):
             chosen[sibling] = info

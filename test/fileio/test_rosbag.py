@@ -125,6 +125,21 @@ def test_a_folder_without_metadata_is_read(tmp_path, storage):
         assert reader.topics()["/odom"].count == 3
 
 
+@pytest.mark.parametrize("storage,name", [("mcap", "bag.mcap"), ("sqlite3", "bag.db3")])
+def test_damage_in_the_middle_never_raises(tmp_path, storage, name):
+    """A bad disk block: what can be read is read, and the rest is said."""
+    bag = write_bag(tmp_path / "bag", instants=20, compressed=False, storage=storage)
+    data = bytearray((bag / name).read_bytes())
+    middle = len(data) // 2
+    data[middle:middle + 8192] = bytes(8192)
+    (bag / name).write_bytes(data)
+    with BagReader(bag) as reader:
+        found = list(reader.messages())
+        # 8 KiB of zeros either hit messages (then fewer come, and that is said) or only the pixels of one image.
+        assert bool(reader.warnings) == (len(found) < 121)
+        assert len(found) > 50
+
+
 def test_one_undecodable_message_costs_only_itself(tmp_path):
     with BagWriter(tmp_path / "bag") as writer:
         writer.write("/text", text_message("one"), 1)

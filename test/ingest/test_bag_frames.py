@@ -168,6 +168,18 @@ def test_lidar_errors(tmp_path):
         list(read_lidar(write_bag(tmp_path / "other"), topic="/other"))
 
 
+def test_one_bad_scan_costs_one_scan(tmp_path):
+    bag = write_bag(tmp_path / "bag")
+    with BagReader(bag) as reader, BagWriter(tmp_path / "damaged") as writer:
+        for number, (topic, time, message) in enumerate(reader.messages()):
+            if topic == "/lidar/points" and number < 8:
+                object.__setattr__(message, "data", message.data[:5])
+            writer.write(topic, message, time)
+    assert [scan.stamp for scan in read_lidar(tmp_path / "damaged")] == [START + PERIOD, START + 2 * PERIOD]
+    with pytest.raises(InputError, match="no transform connects 'lidar'"):
+        list(read_lidar(write_bag(tmp_path / "bare", tf=False)))
+
+
 def test_own_outputs_are_no_lidar_and_no_cameras(tmp_path):
     from ingest_samples import xyz_layout
 

@@ -1,4 +1,4 @@
-"""The assembler: placed images, ego motion at each stamp, one bad input that costs nothing else, counters that add up."""
+"""The assembler: placed images, ego motion at each stamp, bad input that costs only itself, counters that add up."""
 
 import threading
 

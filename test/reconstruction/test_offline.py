@@ -189,3 +189,14 @@ def test_accumulator_keeps_millimetres_far_from_the_origin():
     accumulator.add(cloud, far)
     result, _ = accumulator.result()
     assert np.allclose(result.points[0] + accumulator.origin, far[:3, 3] + [1, 2, 3], atol=1e-3)
+
+
+def test_the_real_pipeline_is_deterministic(tmp_path):
+    from img2three_ros.config import Config, with_overrides
+
+    config = with_overrides(Config(), {"sweep.planes": 8, "device": "cpu"})
+    bag = write_bag(tmp_path / "bag")
+    for name in ("one", "two"):
+        summary = reconstruct_bag(bag, tmp_path / name, config, depth=True, voxels=True)
+        assert summary.frames == 3
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
