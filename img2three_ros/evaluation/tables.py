@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from rich import box
 from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from .depth_metrics import DepthScores
 from .results import MEAN, CameraScores, EvaluationResult
@@ -20,10 +21,10 @@ def print_result(result: EvaluationResult, console: Console | None = None) -> No
 
 def tables(result: EvaluationResult) -> Group:
     """Depth, occupancy, cloud and latency as rich tables."""
-    notes = [f"note: {note}" for note in result.notes]
-    failed = [f"[bold red]not met: {failure}[/]" for failure in result.failures]
-    return Group(_depth_table(result.depth), _band_table(result.depth), _surface_table(result),
-                 _latency_table(result), *notes, *failed)
+    notes = [Text(f"note: {note}") for note in result.notes]
+    failed = [Text(f"not met: {failure}", style="bold red") for failure in result.failures]
+    found = (_depth_table(result.depth), _band_table(result.depth), _surface_table(result), _latency_table(result))
+    return Group(*(part for table in found for part in (table, "")), *notes, *failed)
 
 
 def abs_rel_delta(scores: DepthScores) -> str:
@@ -101,7 +102,7 @@ def _latency_table(result: EvaluationResult) -> Table:
 def _table(title: str, columns: Sequence[str]) -> Table:
     """Narrow enough for 80 columns, which is what a pipe or a log gets."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), min_width=len(title),
-                  show_header=any(columns))
+                  show_header=any(columns), show_edge=False, pad_edge=False, collapse_padding=True)
     for number, column in enumerate(columns):
         table.add_column(column, justify="right" if number else "left", no_wrap=True)
     return table

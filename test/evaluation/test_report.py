@@ -1,6 +1,7 @@
 """The page: complete, self-contained, well-formed."""
 
 import base64
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -104,11 +105,14 @@ def test_metrics_have_the_paths_that_requirements_name(result):
 
 
 def test_tables_fit_eighty_columns_without_cutting_figures(result):
+    scores = dataclasses.replace(result.depth["front"], hits=123456)
+    result = dataclasses.replace(result, depth={**result.depth, "back_right": scores}, notes=("a [b] c",))
     console = Console(width=80, record=True, file=io.StringIO())
     print_result(result, console)
     text = console.export_text()
-    assert "…/" not in text and "/…" not in text and ".000/1.000" in text
-    assert "not met: too bad" in text and "free-space violation" in text
+    assert "… of returns in known voxels" in text and text.count("…") == 2
+    assert ".000/1.000 100 %" in text and "SILog" in text and "back_right" in text
+    assert "note: a [b] c" in text and "not met: too bad" in text and "free-space violation" in text
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0581, ".058"), (1.06, "1.060"), (float("nan"), "–"), (0.9999, "1.000")])
