@@ -1,8 +1,8 @@
 """Ray casting in torch: nearest hits of a camera's rays with boxes, cylinders and ellipsoids, and cast shadows.
 
 Rays are grouped into square tiles. A primitive is tried only on the tiles its outline can touch, nearest primitives
-first, and no more on tiles that nearer hits have filled; all tiles try their n-th candidate together, so the number
-of torch calls stays small. The same code runs on CPU and CUDA; results do not depend on ``chunk``.
+first, and no more on tiles that nearer hits have filled; all tiles try their next candidates together, so the
+number of torch calls stays small. The same code runs on CPU and CUDA; results do not depend on ``chunk``.
 
 Lengths along a ray are multiples of its direction, whose z is 1 in the optical frame: a length *is* a depth.
 """
@@ -24,7 +24,10 @@ TILE = 16
 NEAR = 0.05
 """Nothing nearer to a sensor than this (metres) is seen."""
 
+_NEVER_ZERO = 1e-20  # keeps rays along an axis from dividing 0 by 0; lost in rounding otherwise
 _SMALLEST_CASTER = 0.5  # metres across
+_NEAREST_ROUNDS = (1, 1, 2, 4)  # candidates a tile tries at once: few at first, since near ones hide others
+_SHADOW_ROUNDS = (2, 4, 8)
 _CORNERS = np.array([(x, y, z, 1.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
 _EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1])
 
@@ -118,88 +121,111 @@ def _outline(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate((low, high), axis=1)
 
 
-def nearest_hits(rays: RayTiles, scene: SensorScene, limit: Tensor, chunk: int = 512) -> tuple[Tensor, Tensor]:
+def nearest_hits(rays: RayTiles, scene: SensorScene, limit: Tensor, chunk: int = 1 << 16) -> tuple[Tensor, Tensor]:
     """Nearest hit of every ray.
 
-    limit: (T, R) depth beyond which nothing is looked for (the ground, or inf).
+    limit: (T, R) depth beyond which nothing is looked for (the ground, or inf). chunk: intersections computed at a
+    time; it changes speed and memory only.
     Returns depth (T, R), where nothing is hit equal to ``limit``, and primitive (T, R) int64, -1 = none.
     """
     best, found = limit.clone(), torch.full_like(limit, -1, dtype=torch.int64)
     box_low, box_high = scene.outline[:, None, :2], scene.outline[:, None, 2:]
     touches = ((box_low <= rays.bounds[None, :, 2:]) & (box_high >= rays.bounds[None, :, :2])).all(-1)
     for kind in KINDS:
-        for primitive, tile in _rounds(touches & (scene.kind[scene.visible] == kind)[:, None]):
-            open_tiles = best.amax(1)[tile] > scene.near[primitive]
-            primitive, tile = primitive[open_tiles], tile[open_tiles]
-            for start in range(0, len(tile), chunk):
-                p, t = scene.visible[primitive[start:start + chunk]], tile[start:start + chunk]
-                depth = _hit(kind, scene.to_unit[:, p], rays.directions[:, t])
+        chosen = (scene.kind[scene.visible] == kind).nonzero().squeeze(1)
+        for tile, candidates in _rounds(touches[chosen], _NEAREST_ROUNDS):
+            first = chosen[candidates[:, 0]]  # the nearest of the round
+            still_open = best[tile].amax(1) > scene.near[first]
+            tile, candidates = tile[still_open], candidates[still_open]
+            for t, c in _chunks(tile, candidates, chunk // best.shape[1]):
+                primitive = scene.visible[chosen[c.clamp(min=0)]]
+                depth = _hit(kind, scene.to_unit[:, primitive], rays.directions[:, t])
+                # A padded place repeats some primitive: harmless, except that it must not win.
+                depth = torch.where((depth > NEAR) & (c >= 0).unsqueeze(-1), depth, torch.inf)
+                depth, which = depth.min(1)
                 before = best[t]
-                nearer = (depth < before) & (depth > NEAR)
+                nearer = depth < before
                 best[t] = torch.where(nearer, depth, before)
-                found[t] = torch.where(nearer, p[:, None], found[t])
+                found[t] = torch.where(nearer, primitive.gather(1, which), found[t])
     return best, found
 
 
-def shadows(points: Tensor, owner: Tensor, lit: Tensor, scene: SensorScene, chunk: int = 512) -> Tensor:
+def shadows(points: Tensor, owner: Tensor, lit: Tensor, scene: SensorScene, chunk: int = 1 << 16) -> Tensor:
     """(T, R) bool: whether something stands between a point and the sun.
 
     points: (3, T, R) in the optical frame; owner: (T, R) primitive a point lies on (convex: never shades itself);
     lit: (T, R) which points matter.
     """
-    dark = torch.zeros_like(lit)
+    dark = ~lit
     low, high = [], []
     for axis in scene.sun:
         along = axis[0] * points[0] + axis[1] * points[1] + axis[2] * points[2]
         low.append(torch.where(lit, along, torch.inf).amin(1))
         high.append(torch.where(lit, along, -torch.inf).amax(1))
-    touches = scene.sun_high[2][:, None] > low[2][None]
-    for axis in range(2):
-        touches &= scene.sun_low[axis][:, None] <= high[axis][None]
-        touches &= scene.sun_high[axis][:, None] >= low[axis][None]
     # Large casters first: tiles they darken altogether need no others. Trifles are left out.
     size = (scene.sun_high - scene.sun_low).amax(0)
     order = torch.argsort(size, descending=True, stable=True)
     order = order[size[order] > _SMALLEST_CASTER]
-    touches = touches[order]
+    caster_low, caster_high = scene.sun_low[:, order, None], scene.sun_high[:, order, None]
+    touches = caster_high[2] > low[2]
+    for axis in range(2):
+        touches &= (caster_low[axis] <= high[axis]) & (caster_high[axis] >= low[axis])
     for kind in KINDS:
-        for primitive, tile in _rounds(touches & (scene.kind[order] == kind)[:, None]):
-            bright = (lit & ~dark).any(1)[tile]
-            primitive, tile = order[primitive[bright]], tile[bright]
-            for start in range(0, len(tile), chunk):
-                p, t = primitive[start:start + chunk], tile[start:start + chunk]
-                covered = _covers(kind, scene.to_unit[:, p], points[:, t], scene.sun[2])
-                dark[t] |= covered & (owner[t] != p[:, None])
+        chosen = order[scene.kind[order] == kind]
+        for tile, candidates in _rounds(touches[scene.kind[order] == kind], _SHADOW_ROUNDS):
+            bright = ~dark[tile].all(1)
+            for t, c in _chunks(tile[bright], candidates[bright], chunk // lit.shape[1]):
+                primitive = chosen[c.clamp(min=0)]  # a padded place repeats a candidate of the round
+                covered = _covers(kind, scene.to_unit[:, primitive], points[:, t], scene.sun[2])
+                covered &= (owner[t][:, None] != primitive[:, :, None]) & (c >= 0).unsqueeze(-1)
+                dark[t] |= covered.any(1)
     return dark & lit
 
 
-def _rounds(touches: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """(P, T) candidate matrix -> for n = 0, 1, ...: (primitives, tiles) of every tile's n-th candidate."""
+def _rounds(touches: Tensor, sizes: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+    """(P, T) which primitives may touch which tiles -> rounds of (tiles (K,), candidates (K, size), -1 = none left).
+
+    Every tile tries its candidates in the order of P; ``sizes`` are the candidates per round, the last repeats.
+    """
     turn = touches.cumsum(0, dtype=torch.int32) - 1
     primitive, tile = touches.nonzero(as_tuple=True)
-    turns = turn[primitive, tile]
-    order = torch.argsort(turns, stable=True)
-    primitive, tile = primitive[order], tile[order]
-    start = 0
-    for count in torch.bincount(turns).tolist() if len(turns) else ():
-        yield primitive[start:start + count], tile[start:start + count]
-        start += count
+    counts = touches.sum(0)
+    most = int(counts.max()) if len(primitive) else 0
+    table = torch.full((touches.shape[1], most + max(sizes)), -1, dtype=torch.int64, device=touches.device)
+    table[tile, turn[primitive, tile].long()] = primitive
+    start, number = 0, 0
+    while start < most:
+        size = sizes[min(number, len(sizes) - 1)]
+        waiting = (counts > start).nonzero().squeeze(1)
+        yield waiting, table[waiting, start:start + size]
+        start, number = start + size, number + 1
+
+
+def _chunks(tile: Tensor, candidates: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Tiles and their candidates in portions of about ``size`` pairs."""
+    step = max(1, size // candidates.shape[1])
+    for start in range(0, len(tile), step):
+        yield tile[start:start + step], candidates[start:start + step]
 
 
 def _hit(kind: int, affine: Tensor, directions: Tensor) -> Tensor:
-    """Depth (K, R) at which rays from the optical centre enter K unit primitives; inf or less than NEAR = miss."""
+    """Depth (K, C, R) at which rays (3, K, R) from the optical centre enter C unit primitives each (12, K, C).
+
+    inf or less than NEAR = miss.
+    """
     m = affine.unsqueeze(-1)
-    x, y, z = directions
-    local = [m[4 * i] * x + m[4 * i + 1] * y + m[4 * i + 2] * z for i in range(3)]
+    x, y, z = directions.unsqueeze(2)
+    local = [torch.addcmul(torch.addcmul(m[4 * i] * x, m[4 * i + 1], y), m[4 * i + 2], z) for i in range(3)]
     enter, leave = _interval(kind, [m[3], m[7], m[11]], local)
     return torch.where(enter <= leave, enter, torch.inf)
 
 
 def _covers(kind: int, affine: Tensor, points: Tensor, sun: Tensor) -> Tensor:
-    """Whether rays from points (3, K, R) towards the sun meet K unit primitives."""
+    """(K, C, R) bool: whether rays from points (3, K, R) towards the sun meet C unit primitives each (12, K, C)."""
     m = affine.unsqueeze(-1)
-    x, y, z = points
-    origin = [m[4 * i] * x + m[4 * i + 1] * y + m[4 * i + 2] * z + m[4 * i + 3] for i in range(3)]
+    x, y, z = points.unsqueeze(2)
+    origin = [torch.addcmul(torch.addcmul(torch.addcmul(m[4 * i + 3], m[4 * i], x), m[4 * i + 1], y),
+                            m[4 * i + 2], z) for i in range(3)]
     direction = [m[4 * i] * sun[0] + m[4 * i + 1] * sun[1] + m[4 * i + 2] * sun[2] for i in range(3)]
     enter, leave = _interval(kind, origin, direction)
     return (enter <= leave) & (leave > 1e-3)
@@ -212,7 +238,7 @@ def _interval(kind: int, origin: list[Tensor], direction: list[Tensor]) -> tuple
         enter = torch.maximum(torch.maximum(slabs[0][0], slabs[1][0]), slabs[2][0])
         return enter, torch.minimum(torch.minimum(slabs[0][1], slabs[1][1]), slabs[2][1])
     axes = range(2) if kind == CYLINDER else range(3)
-    a = sum(direction[i] * direction[i] for i in axes)
+    a = sum(direction[i] * direction[i] for i in axes) + _NEVER_ZERO
     b = sum(direction[i] * origin[i] for i in axes)
     # The distance of the ray's nearest point, not b^2 - a c: the latter cancels for far and thin primitives.
     nearest = -b / a
@@ -227,6 +253,6 @@ def _interval(kind: int, origin: list[Tensor], direction: list[Tensor]) -> tuple
 
 def _slab(origin: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """Lengths at which a ray enters and leaves -1..1 along one axis."""
-    inverse = 1.0 / direction
+    inverse = 1.0 / (direction + _NEVER_ZERO)
     middle, half = -origin * inverse, inverse.abs()
     return middle - half, middle + half
