@@ -13,6 +13,8 @@ from .drawing import draw_dots, write_text
 LOW, HIGH = 0.3, 3.0
 VEHICLE = (-1.0, 3.7, 0.95)
 RING_STEP = 10.0
+FINE = 1100
+"""Height in pixels from which a dot of one pixel would be too small to see."""
 
 
 def column_states(volume: OccupancyVolume, low: float = LOW, high: float = HIGH,
@@ -83,7 +85,7 @@ def _pixels(image: Image, volume: OccupancyVolume, xy: NDArray[np.floating]) -> 
 def _draw_points(image: Image, volume: OccupancyVolume, points: NDArray[np.floating], colours: Image) -> None:
     keep = np.flatnonzero((points[:, 2] > LOW) & (points[:, 2] < HIGH))
     pixels = np.floor(_pixels(image, volume, points[keep, :2])).astype(np.intp)
-    draw_dots(image, pixels[:, 1], pixels[:, 0], colours[keep], size=2)
+    draw_dots(image, pixels[:, 1], pixels[:, 0], colours[keep], size=1 if image.shape[0] < FINE else 2)
 
 
 def _draw_rings(image: Image, volume: OccupancyVolume) -> None:

@@ -28,13 +28,22 @@ from .colours import (
 from .drawing import canvas, dimmed, draw_dots, encoded, fitted, text_width, write_text
 
 GAP = 8
+FULL_CONFIDENCE = 0.5
+"""Depths less confident than this fade in the overview: it shows what the outputs are made of."""
 HEADER = 46
 FOOTER = 40
 
 
-def depth_picture(image: DepthImage) -> Image:
-    """(H, W, 3): depth in colour; the dark grey photograph where no depth is given."""
-    return np.where(np.isfinite(image.depth)[..., None], depth_colours(image.depth), dimmed(image.image, 0.3))
+def depth_picture(image: DepthImage, full_confidence: float = 0.0) -> Image:
+    """(H, W, 3): depth in colour; the dark grey photograph where no depth is given.
+
+    With ``full_confidence`` > 0, depths less confident than that fade into the photograph.
+    """
+    shown = np.isfinite(image.depth).astype(np.float32)
+    if full_confidence > 0.0:
+        shown *= np.clip(np.nan_to_num(image.confidence) / full_confidence, 0.0, 1.0)
+    mixed = shown[..., None] * depth_colours(image.depth) + (1.0 - shown[..., None]) * dimmed(image.image, 0.3)
+    return np.asarray(mixed.round(), dtype=np.uint8)
 
 
 def confidence_picture(image: DepthImage) -> Image:
@@ -109,10 +118,12 @@ def _draw_cameras(area: Image, rows: Sequence[Sequence[DepthImage]], across: int
     top = max((area.shape[0] - block * len(rows) + GAP) // 2, 0)
     for number, row in enumerate(rows):
         left = (area.shape[1] - len(row) * (width + GAP) + GAP) // 2
+        above = top + number * block
         for image in row:
-            _place(area, fitted(image.image, height, width), top + number * block, left)
-            _place(area, fitted(depth_picture(image), height, width), top + number * block + height + GAP // 2, left)
-            _label(area, image.name, top + number * block, left)
+            depth = depth_picture(image, FULL_CONFIDENCE)
+            _place(area, fitted(image.image, height, width), above, left)
+            _place(area, fitted(depth, height, width), above + height + GAP // 2, left)
+            _label(area, image.name, above, left)
             left += width + GAP
 
 
@@ -148,9 +159,9 @@ def _draw_header(picture: Image, reconstruction: Reconstruction, title: str) -> 
 
 def _draw_legend(picture: Image, left: int, top: int, with_lidar: bool, grid_left: int) -> None:
     length, baseline = 260, top + 25
-    write_text(picture, "depth", left + 2, baseline, 14, FAINT)
+    write_text(picture, "depth (dark = unsure)", left + 2, baseline, 14, FAINT)
     scale = np.exp(np.linspace(np.log(MIN_DEPTH), np.log(MAX_DEPTH), length))
-    bar = left + 80
+    bar = left + 70 + text_width("depth (dark = unsure)", 14)
     picture[top + 14:top + 26, bar:bar + length] = depth_colours(scale)[None]
     write_text(picture, f"{MIN_DEPTH:.0f} m", bar - 6, baseline, 13, TEXT, "right")
     write_text(picture, f"{MAX_DEPTH:.0f} m", bar + length + 6, baseline, 13)

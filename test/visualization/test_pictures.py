@@ -92,9 +92,9 @@ def test_lidar_in_free_space_is_red_and_elsewhere_white():
     volume.state[4, :, 30:] = FREE
     points = np.array([[6.0, 0.1, 1.0], [6.0, 2.1, 2.0], [6.0, 1.1, 3.5], [100.0, 0, 1.0]])
     image = birds_eye(volume, size=400, lidar=points)
-    assert (image == VIOLATION_COLOUR).all(axis=-1).sum() == 4
+    assert (image == VIOLATION_COLOUR).all(axis=-1).sum() == 1
     assert states_at(volume, points).tolist() == [FREE, UNKNOWN, UNKNOWN, UNKNOWN]
-    assert (image[:100] == 255).all(axis=-1).sum() == 4
+    assert (image[:100] == 255).all(axis=-1).sum() == 1
 
 
 def test_dots_at_the_edge_are_cut_not_wrapped():
@@ -117,6 +117,14 @@ def test_missing_depth_shows_the_dark_photograph():
         top = picture[:8].astype(int)
         assert np.ptp(top, axis=-1).max() == 0 and top.max() < 90
         assert np.ptp(picture[20].astype(int), axis=-1).min() > 0
+
+
+def test_unsure_depth_fades_when_asked():
+    image = depth_image("front")
+    sure, unsure = (np.unravel_index(pick(image.confidence), image.depth.shape)
+                    for pick in (np.nanargmax, np.nanargmin))
+    plain, faded = depth_picture(image).astype(int), depth_picture(image, 0.5).astype(int)
+    assert np.array_equal(plain[sure], faded[sure]) and np.abs(plain[unsure] - faded[unsure]).max() > 50
 
 
 def test_error_dots_lie_on_their_pixels():
