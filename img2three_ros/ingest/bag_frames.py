@@ -57,9 +57,15 @@ def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence
         rig = find_cameras(reader, cameras, _loaded(rig))
         sync = replace(config.sync, max_wait=max(config.sync.max_wait, _PATIENCE))
         assembler = FrameAssembler(rig.names, sync, rig, rectified=config.prepare.rectified, history=_WHOLE_BAG)
-        _preload(reader, rig, assembler)
-        counts = {camera.name: reader.topics()[camera.image_topic].count for camera in rig.cameras}
-        summary.expected = counts[sync.reference or rig.names[0]]
+        for name, message in _motion_messages(reader, rig.odometry_topic):
+            if name == rig.odometry_topic:
+                assembler.add_odometry(message)
+            else:
+                assembler.add_transforms(message, name == "/tf_static")
+        topics = reader.topics()
+        counts = {camera.name: topics[camera.image_topic].count if camera.image_topic in topics else 0
+                  for camera in rig.cameras}
+        summary.expected = counts[sync.reference or rig.names[0]] or max(counts.values())
         by_topic = {camera.image_topic: camera.name for camera in rig.cameras}
         infos = {camera.camera_info_topic: camera.name for camera in rig.cameras if camera.camera_info_topic}
         now = 0
@@ -73,7 +79,9 @@ def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence
         for image_set in assembler.flush():
             yield from _assembled(assembler, image_set, summary)
         summary.cameras, summary.rejected = assembler.counters(), assembler.rejected_messages()
-        summary.problems = (*assembler.problems(), *reader.warnings)
+        absent = (f"camera '{camera.name}': the bag has no images on '{camera.image_topic}'" for camera in rig.cameras
+                  if not counts[camera.name])
+        summary.problems = (*absent, *assembler.problems(), *reader.warnings)
         if not summary.frames:
             raise InputError("no_frames", f"bag '{bag}' gave no frame: " + ("; ".join(summary.problems)
                                                                             or "no images"))
@@ -93,10 +101,11 @@ def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | Path 
         topic = find_lidar(reader, topic)
         motion = VehicleMotion(base_frame, rig.odom_frame if rig else "", _WHOLE_BAG)
         odometry = find_odometry(reader, rig)
-        for name, _, message in reader.messages(["/tf_static", "/tf"]):
-            motion.add_transforms(message, name == "/tf_static", name)
-        for _, _, message in reader.messages([odometry] if odometry else []):
-            _ignore_bad_odometry(motion, message, odometry)
+        for name, message in _motion_messages(reader, odometry):
+            if name == odometry:
+                _ignore_bad_odometry(motion, message, name)
+            else:
+                motion.add_transforms(message, name == "/tf_static", name)
         given, first_error = 0, None
         for _, _, message in reader.messages([topic]):
             try:
@@ -122,12 +131,14 @@ def _loaded(rig: CameraRig | Path | str | None) -> CameraRig | None:
     return load_rig(rig) if isinstance(rig, (Path, str)) else rig
 
 
-def _preload(reader: BagReader, rig: CameraRig, assembler: FrameAssembler) -> None:
-    for name, _, message in reader.messages(["/tf_static", "/tf"]):
-        assembler.add_transforms(message, name == "/tf_static")
-    if rig.odometry_topic:
-        for _, _, message in reader.messages([rig.odometry_topic]):
-            assembler.add_odometry(message)
+def _motion_messages(reader: BagReader, odometry: str | None) -> list[tuple[str, Any]]:
+    """All transforms of a bag and then its odometry, (topic, message), in one pass over the file.
+
+    Odometry of another frame of the vehicle needs the static transforms, wherever in the bag they are.
+    """
+    topics = ["/tf_static", "/tf", *([odometry] if odometry else [])]
+    found = [(topic, message) for topic, _, message in reader.messages(topics)]
+    return sorted(found, key=lambda item: topics.index(item[0]))
 
 
 def _assembled(assembler: FrameAssembler, image_set: Any, summary: BagSummary) -> Iterator[Frame]:
@@ -140,8 +151,8 @@ def _assembled(assembler: FrameAssembler, image_set: Any, summary: BagSummary) -
     yield frame
 
 
-def _ignore_bad_odometry(motion: VehicleMotion, message: Any, topic: str | None) -> None:
+def _ignore_bad_odometry(motion: VehicleMotion, message: Any, topic: str) -> None:
     try:
-        motion.add_odometry(message, topic or "odometry")
+        motion.add_odometry(message, topic)
     except InputError:
         return  # counted and reported where the frames are read

@@ -123,14 +123,16 @@ def _order_of_recording(reader: BagReader, topics: Sequence[str]) -> dict[str, t
 
 
 def _from_rig(reader: BagReader, rig: CameraRig) -> tuple[RigCamera, ...]:
+    """The rig's cameras on the topics of the bag; one without a topic stays in the rig and is missing in all frames."""
     topics = reader.topics()
-    found = []
+    found, present = [], 0
     for camera in rig.cameras:
-        for name in (camera.image_topic, camera.image_topic + "/compressed"):
-            if name in topics and topics[name].message_type in (IMAGE, COMPRESSED):
-                found.append(_with_topic(camera, name, topics))
-                break
-    if not found:
+        base = camera.image_topic.removesuffix("/compressed")
+        names = [name for name in (camera.image_topic, base, base + "/compressed")
+                 if name in topics and topics[name].message_type in (IMAGE, COMPRESSED)]
+        found.append(_with_topic(camera, names[0], topics) if names else camera)
+        present += bool(names)
+    if not present:
         raise InputError("no_cameras", f"bag '{reader.path}' has none of the rig file's image topics "
                          f"({', '.join(camera.image_topic for camera in rig.cameras)}); "
                          f"{_listing(topics, (IMAGE, COMPRESSED))}")

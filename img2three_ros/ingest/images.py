@@ -164,7 +164,7 @@ def _cv_bridge() -> Any:
     """cv_bridge, or None where it is not installed (machines without ROS packages)."""
     try:
         import cv_bridge
-    except ImportError:
+    except (ImportError, AttributeError, RuntimeError):  # not installed, or built for another numpy
         return None
     return cv_bridge
 

@@ -88,6 +88,16 @@ def test_a_rig_file_replaces_tf_and_camera_info(tmp_path):
     assert len(frames) == 3 and frames[0].present == ("front", "back") and frames[0].T_odom_base is not None
 
 
+def test_a_camera_of_the_rig_that_the_bag_does_not_have_is_missing_in_every_frame(tmp_path):
+    bag = write_bag(tmp_path / "bag", cameras=("back",))
+    rig = CameraRig(tuple(RigCamera(name, f"/camera/{name}/image_raw") for name in ("front", "back")))
+    summary = BagSummary()
+    frames = list(read_frames(bag, rig=rig, summary=summary))
+    assert len(frames) == 3 and all(frame.missing == ("front",) for frame in frames)
+    assert summary.expected == 3
+    assert summary.problems == ("camera 'front': the bag has no images on '/camera/front/image_raw'",)
+
+
 def test_one_bad_image_costs_one_image(tmp_path):
     with BagWriter(tmp_path / "bag") as writer:
         frame = "front_optical_frame"

@@ -98,6 +98,18 @@ def test_padded_rows_are_skipped_and_array_array_is_read():
     assert np.array_equal(decode_image(bgr, TOPIC), COLOURS[..., ::-1])
 
 
+def test_messages_of_rclpy_are_read_without_a_copy():
+    messages = pytest.importorskip("sensor_msgs.msg")
+    message = messages.Image(width=WIDTH, height=HEIGHT, step=WIDTH * 3, encoding="rgb8")
+    message.header.frame_id, message.header.stamp.sec = "front", 1
+    message.data = array("B", pixels().tobytes())
+    decoded = decode_image(message, TOPIC)
+    assert np.array_equal(decoded, pixels())
+    assert np.shares_memory(decoded, np.frombuffer(message.data, np.uint8))
+    message.data = array("B")
+    assert reason(message) == "short_data"
+
+
 @pytest.mark.parametrize("form", ["jpeg", "rgb8; jpeg compressed bgr8", "bgr8; jpeg compressed bgr8"])
 def test_jpeg(form):
     decoded = decode_image(compressed_image_message(START, "front", jpeg(pixels()), form), TOPIC)
