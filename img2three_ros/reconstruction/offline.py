@@ -67,6 +67,12 @@ class OfflineSummary:
             lines.append(f"{', '.join(str(path) for path in self.exported)}: {self.export_note}")
         return "\n".join(lines)
 
+    def __rich__(self) -> object:
+        """What rich prints instead of the fields; messages may hold square brackets, so it is no markup."""
+        from rich.text import Text
+
+        return Text(str(self))
+
 
 def reconstruct_bag(
     bag: Path | str, output: Path | str, config: Config | None = None, depth: bool = False, voxels: bool = False,

@@ -89,6 +89,10 @@ def test_topics_stamps_and_values(tmp_path):
     assert found["back/camera_info"][0][1].k.reshape(3, 3).tolist() == CALIBRATION.intrinsics.tolist()
     assert done == [(1, 3), (2, 3), (3, 3)]
     assert summary.frames == 3 and "3 frames" in str(summary) and "3 frames: no keyframe" in str(summary)
+    rich = pytest.importorskip("rich.console")
+    console = rich.Console(record=True, width=200)
+    console.print(summary)
+    assert console.export_text().strip() == str(summary)
 
 
 def test_occupancy_grid_never_calls_unknown_free(tmp_path):
