@@ -23,7 +23,8 @@ class SimulationConfig:
     start: float = setting(1_700_000_000.0, "stamp of the first instant, seconds since 1970", unit="s", low=1.0)
     period: float = setting(60.0, "street and traffic repeat after this drive: a drive of exactly this length can "
                             "be played in an endless loop", unit="s", low=4.0, high=600.0)
-    speed: float = setting(8.0, "mean speed of the vehicle", unit="m/s", low=0.0, high=40.0)
+    speed: float = setting(8.0, "mean speed of the vehicle; 0 = it stands, the traffic does not", unit="m/s", low=0.0,
+                           high=40.0)
     traffic: float = setting(1.0, "density of moving vehicles and people; 0 = nothing moves", low=0.0, high=3.0)
     parked: float = setting(0.6, "share of parking places that are taken", low=0.0, high=1.0)
     view_range: float = setting(180.0, "objects farther along the street are not rendered", unit="m", low=20.0,
@@ -55,8 +56,9 @@ class SimulationConfig:
 
     @property
     def length(self) -> float:
-        """Length of the street before it repeats along x, metres. A standing vehicle still gets a street."""
-        return max(round(self.speed * self.period, 3), 60.0)
+        """Length of the street before it repeats along x, metres: what the vehicle (or, where it stands, its
+        traffic at 8 m/s) drives in a period, at least 60 m."""
+        return max(round((self.speed or 8.0) * self.period, 3), 60.0)
 
     def seconds(self, stamp: int) -> float:
         """Seconds since the first instant."""

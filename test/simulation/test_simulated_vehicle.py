@@ -185,6 +185,16 @@ def test_the_drive_turns_and_changes_speed(vehicle):
     assert step / 0.01 == pytest.approx(speeds[3], rel=0.01)
 
 
+def test_a_standing_vehicle_stands_in_moving_traffic():
+    vehicle = SimulatedVehicle(SimulationConfig(seed=1, speed=0.0))
+    first, later = vehicle.stamp(0), vehicle.stamp(30)
+    assert np.array_equal(vehicle.pose(first)[:2, 3], vehicle.pose(later)[:2, 3])
+    assert np.allclose(vehicle.twist(first)[0], 0.0)
+    before = {box.identity: box.T_base_box[:2, 3] for box in vehicle.objects(first) if box.moving}
+    after = {box.identity: box.T_base_box[:2, 3] for box in vehicle.objects(later) if box.moving}
+    assert max(np.linalg.norm(after[one] - before[one]) for one in before.keys() & after.keys()) > 10.0
+
+
 def test_distorted_pixels_project_back_with_opencv():
     config = SimulationConfig(width=128, height=80, distortion=-0.2, rig="ddad")
     calibration = mounts("ddad")[1].calibration(config)
