@@ -55,6 +55,8 @@ class SweepConfig:
     planes: int = setting(96, "inverse-depth planes", low=8, high=256)
     min_depth: float = setting(1.5, "nearest plane", unit="m", low=0.1)
     max_depth: float = setting(100.0, "farthest plane", unit="m", low=1.0)
+    full_resolution_pixels: int = setting(400_000, "rigs whose images together have at most this many pixels are "
+                                          "matched at full resolution, larger ones at half", unit="px", low=0)
     max_sources: int = setting(3, "source views matched against each reference view", low=1, high=12)
 
 

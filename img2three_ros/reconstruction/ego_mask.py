@@ -28,7 +28,7 @@ _MEMORY = 50.0
 
 @dataclass(frozen=True, eq=False)
 class _Evidence:
-    """Of one camera: sums of stays and changes per quarter-resolution pixel; pairs seen; metres travelled."""
+    """Of one camera: sums of stays and changes per pixel of the coarse scale; pairs seen; metres travelled."""
 
     stays: Tensor
     changes: Tensor
@@ -49,7 +49,7 @@ class EgoMask:
     def learn(self, frame: PreparedFrame, view: View, pyramid: Pyramid, earlier: PreparedFrame, earlier_view: View,
               earlier_pyramid: Pyramid) -> None:
         """Compare two images of the same camera between which the vehicle moved."""
-        now, before = pyramid.quarter, earlier_pyramid.quarter
+        now, before = pyramid.coarse, earlier_pyramid.coarse
         if now.size != before.size:
             return
         T_earlier_now = relative_pose(frame, view, earlier, earlier_view)
@@ -74,9 +74,7 @@ class EgoMask:
         """(H, W) bool, True = the world as far as is known. All True until there is enough evidence."""
         world = torch.ones_like(view.mask)
         known = self._evidence.get(view.name)
-        height, width = view.size
-        if (known is None or known.pairs < _MIN_PAIRS or known.travel < _MIN_TRAVEL
-                or known.stays.shape != (height // 4, width // 4)):
+        if known is None or known.pairs < _MIN_PAIRS or known.travel < _MIN_TRAVEL:
             return world
         ego = _attached_to_border(_filled(known))
         return F.interpolate(ego[None, None], size=view.size, mode="nearest")[0, 0] < 0.5

@@ -18,9 +18,9 @@ class Smoothness:
     """Penalties in units of matching cost: ``step`` per plane up to two, ``jump`` for more, ``edge`` the jump's lower
     bound at strong image edges, ``contrast`` the intensity difference (0..1) at which half of the fall is reached."""
 
-    step: float = 0.04
-    jump: float = 0.5
-    edge: float = 0.12
+    step: float = 0.02
+    jump: float = 0.8
+    edge: float = 0.2
     contrast: float = 0.05
 
 

@@ -18,8 +18,8 @@ from ..geometry.plane_sweep import PairWarp, horizontal_plane_inverse_depth, sca
 from ..structures import Matrix
 from .views import View
 
-NOISE_VARIANCE = (2.0 / 255.0) ** 2
-"""Variance of sensor noise and JPEG loss on intensities 0..1: what contrast must exceed to be evidence."""
+NOISE_VARIANCE = (0.5 / 255.0) ** 2
+"""Variance of sensor noise and JPEG loss on averaged intensities 0..1: what contrast must exceed to be evidence."""
 
 _CHUNK = 16
 _FINE_RADIUS = 2
@@ -46,10 +46,14 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Pyramid:
-    """The scales of one view: half and quarter resolution."""
+    """The two scales of one view that are matched; coarse has half the resolution of fine.
 
-    half: Level
-    quarter: Level
+    step: image pixels per pixel of the fine scale, 1 or 2.
+    """
+
+    fine: Level
+    coarse: Level
+    step: int
 
 
 def grey(image: Tensor) -> Tensor:
@@ -58,18 +62,18 @@ def grey(image: Tensor) -> Tensor:
     return (image * weights).sum(0)[None, None] - 0.5
 
 
-def build_pyramid(view: View, usable: Tensor) -> Pyramid:
-    """Grey half and quarter images of a view; usable (H, W) bool = shows the world."""
+def build_pyramid(view: View, usable: Tensor, step: int = 2) -> Pyramid:
+    """Grey images of a view at two scales; usable (H, W) bool = shows the world; step see ``Pyramid``."""
     full = grey(view.image)
     mask = usable[None, None].to(full.dtype)
     levels = []
-    for step in (2, 4):
-        image = F.avg_pool2d(full, step)
-        inner = -F.max_pool2d(-F.avg_pool2d(mask, step).floor(), 3, stride=1, padding=1)
+    for block in (step, 2 * step):
+        image = F.avg_pool2d(full, block)
+        inner = -F.max_pool2d(-F.avg_pool2d(mask, block).floor(), 3, stride=1, padding=1)
         inner[..., [0, -1], :] = 0.0
         inner[..., [0, -1]] = 0.0
-        levels.append(Level(image, inner, scaled_intrinsics(view.intrinsics, 1.0 / step)))
-    return Pyramid(*levels)
+        levels.append(Level(image, inner, scaled_intrinsics(view.intrinsics, 1.0 / block)))
+    return Pyramid(levels[0], levels[1], step)
 
 
 class WindowStatistics:
@@ -141,28 +145,28 @@ class BestSources:
 
 def cost_volume(reference: Pyramid, sources: Sequence[tuple[Pyramid, Matrix]], planes: Tensor,
                 T_base_camera: Matrix) -> Tensor:
-    """Matching cost (D, h, w) in 0..1 on every second pixel of the half-resolution reference.
+    """Matching cost (D, h, w) in 0..1 on every second pixel of the fine scale of the reference.
 
     sources: pyramids with ``T_source_reference``. planes (D,) inverse depths. 1 = no agreement or not seen.
     """
-    half, quarter = reference.half, reference.quarter
-    fine = WindowStatistics(half, radius=_FINE_RADIUS, stride=2)
-    coarse = WindowStatistics(quarter, radius=_COARSE_RADIUS, stride=1)
+    fine, coarse = reference.fine, reference.coarse
+    detail = WindowStatistics(fine, radius=_FINE_RADIUS, stride=2)
+    context = WindowStatistics(coarse, radius=_COARSE_RADIUS, stride=1)
     heights = torch.linspace(-0.5, 0.5, 11, device=planes.device)
-    upward = upward_component(T_base_camera, half.intrinsics, *half.size)
+    upward = upward_component(T_base_camera, fine.intrinsics, *fine.size)
     flat = horizontal_plane_inverse_depth(upward, float(T_base_camera[2, 3]), heights)
     nearest = _nearest_plane(flat[:, ::2, ::2], planes)
     stack = planes.reshape(-1, 1, 1)
-    best = BestSources((len(planes), *fine.mean.shape[2:]), planes.device)
+    best = BestSources((len(planes), *detail.mean.shape[2:]), planes.device)
     for source, T_source_reference in sources:
-        to_half = PairWarp.between(T_source_reference, half.intrinsics, half.size,
-                                   source.half.intrinsics, source.half.size)
-        to_quarter = PairWarp.between(T_source_reference, quarter.intrinsics, quarter.size,
-                                      source.quarter.intrinsics, source.quarter.size)
-        score = correlate(fine, source.half, to_half, stack)
-        blurred = correlate(coarse, source.quarter, to_quarter, stack)
+        to_fine = PairWarp.between(T_source_reference, fine.intrinsics, fine.size,
+                                   source.fine.intrinsics, source.fine.size)
+        to_coarse = PairWarp.between(T_source_reference, coarse.intrinsics, coarse.size,
+                                     source.coarse.intrinsics, source.coarse.size)
+        score = correlate(detail, source.fine, to_fine, stack)
+        blurred = correlate(context, source.coarse, to_coarse, stack)
         seen = (score > -1.0) & (blurred > -1.0)
-        road = correlate(fine, source.half, to_half, flat)
+        road = correlate(detail, source.fine, to_fine, flat)
         score.scatter_reduce_(0, nearest, road.masked_fill_(flat[:, ::2, ::2] <= 0.0, -1.0), "amax")
         best.add(torch.where(seen, torch.lerp(score, blurred, _COARSE_SHARE), score))
     return 1.0 - best.score().clamp(min=0.0)

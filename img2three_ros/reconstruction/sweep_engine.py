@@ -35,7 +35,7 @@ _REMEMBERED_FRAMES = 8
 
 @dataclass(eq=False)
 class _Estimate:
-    """What is known of one view. number: (H/2, W/2) plane numbers; the rest on every second of these pixels."""
+    """What is known of one view. number: (Hf, Wf) plane numbers at the fine scale; the rest on every second of these pixels."""
 
     view: View
     pyramid: Pyramid
@@ -49,8 +49,8 @@ class _Estimate:
 
     @property
     def grid_intrinsics(self) -> Tensor:
-        """Intrinsics of the grid of every second half-resolution pixel."""
-        return self.pyramid.half.intrinsics.new_tensor((0.5, 0.5, 1.0)).diag() @ self.pyramid.half.intrinsics
+        """Intrinsics of the grid of every second pixel of the fine scale."""
+        return self.pyramid.fine.intrinsics.new_tensor((0.5, 0.5, 1.0)).diag() @ self.pyramid.fine.intrinsics
 
 
 class SweepEngine:
@@ -89,12 +89,17 @@ class SweepEngine:
         """Estimates of a frame by camera, with pyramids; made if it is new, bounded in number."""
         if frame.stamp not in self._frames:
             self._frames[frame.stamp] = {
-                view.name: _Estimate(view, build_pyramid(view, view.mask & self.ego_mask.mask(view)))
+                view.name: _Estimate(view, build_pyramid(view, view.mask & self.ego_mask.mask(view), self._step(frame)))
                 for view in frame.views}
         self._frames.move_to_end(frame.stamp)
         while len(self._frames) > _REMEMBERED_FRAMES:
             self._frames.popitem(last=False)
         return self._frames[frame.stamp]
+
+    def _step(self, frame: PreparedFrame) -> int:
+        """Few or small cameras are matched at full resolution, many at half; a lost camera does not change it."""
+        pixels = sum(view.size[0] * view.size[1] for view in frame.views) / max(len(frame.views), 1)
+        return 1 if pixels * (len(frame.views) + len(frame.missing)) <= self.config.full_resolution_pixels else 2
 
     def _learn_ego_mask(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> None:
         if not keyframes:
@@ -109,7 +114,7 @@ class SweepEngine:
     def _sweep(self, group: list[_Estimate]) -> None:
         """Cost volumes and aggregation of views of one size: plane number, peak and matching score."""
         volumes = torch.stack([self._volume(estimate) for estimate in group])
-        guides = torch.stack([estimate.pyramid.half.image[0, 0, ::2, ::2] for estimate in group])
+        guides = torch.stack([estimate.pyramid.fine.image[0, 0, ::2, ::2] for estimate in group])
         aggregated = semi_global(volumes, guides, self.smoothness)
         numbers = sub_plane_minimum(aggregated)
         peaks = probability_near(aggregated, numbers, self.planes)
@@ -122,29 +127,29 @@ class SweepEngine:
         view, pyramid = estimate.view, estimate.pyramid
         matched = [(self._source_pyramid(source), source.T_source_reference) for source in estimate.sources]
         volume = cost_volume(pyramid, matched, self.planes, view.T_base_camera)
-        return add_ground_prior(volume, view, pyramid.half.intrinsics, self.planes)
+        return add_ground_prior(volume, view, pyramid.fine.intrinsics, self.planes)
 
     def _source_pyramid(self, source: Source) -> Pyramid:
         return self._frames[source.frame.stamp][source.view.name].pyramid
 
     def _refine(self, estimate: _Estimate) -> None:
-        """Half resolution, re-matched along the surface."""
-        half = estimate.pyramid.half
-        guide = half.image[0, 0]
+        """Fine scale, re-matched along the surface."""
+        fine = estimate.pyramid.fine
+        guide = fine.image[0, 0]
         number, peak = upsample(torch.stack((estimate.number, estimate.peak)), estimate.number,
                                 guide[::2, ::2], guide, 0.0)
         score = torch.zeros_like(number)
-        sources = [(self._source_pyramid(source).half, source.T_source_reference) for source in estimate.sources]
+        sources = [(self._source_pyramid(source).fine, source.T_source_reference) for source in estimate.sources]
         if sources:
             for offsets in ((-1.0, -0.5, 0.0, 0.5, 1.0), (-0.3, 0.0, 0.3)):
-                number, score = rematch(number, half, sources, self.planes, offsets, 0.02)
+                number, score = rematch(number, fine, sources, self.planes, offsets, 0.02)
                 number = smooth(number, peak * score, guide, 2, 1.5)
         estimate.number, estimate.rematched = number, score[::2, ::2]
         estimate.inverse_depth = inverse_depth_at(number[::2, ::2], self.planes)
 
     def _finish(self, frame: PreparedFrame, estimate: _Estimate, keyframes: Sequence[PreparedFrame]) -> DepthView:
         """Confidence from all clues, full resolution."""
-        view, half = estimate.view, estimate.pyramid.half
+        view, fine = estimate.view, estimate.pyramid.fine
         coarse = estimate.number[::2, ::2]
         size = (int(coarse.shape[0]), int(coarse.shape[1]))
         moved = parallax(estimate.inverse_depth, [
@@ -156,11 +161,13 @@ class SweepEngine:
                        surface_support(coarse))
         self.last_clues[view.name] = values
         estimate.confidence = confidence(values)
-        guide = half.image[0, 0]
+        guide = fine.image[0, 0]
         sure, sigma = upsample(torch.stack((estimate.confidence, relative_sigma(moved))), coarse,
                                guide[::2, ::2], guide, 0.0)
-        number, sure, sigma = upsample(torch.stack((estimate.number, sure, sigma)), estimate.number, guide,
-                                       grey(view.image)[0, 0], 0.5)
+        number = estimate.number
+        if estimate.pyramid.step == 2:
+            number, sure, sigma = upsample(torch.stack((number, sure, sigma)), number, guide,
+                                           grey(view.image)[0, 0], 0.5)
         usable = view.mask & self.ego_mask.mask(view)
         valid = usable & (number > 0.5)
         assert size == coarse.shape
@@ -183,7 +190,7 @@ class SweepEngine:
 
     def _grid_warp(self, estimate: _Estimate, other: _Estimate, T_other_view: Matrix) -> PairWarp:
         def size(item: _Estimate) -> tuple[int, int]:
-            return item.pyramid.half.size[0] // 2, item.pyramid.half.size[1] // 2
+            return item.pyramid.fine.size[0] // 2, item.pyramid.fine.size[1] // 2
 
         return PairWarp.between(T_other_view, estimate.grid_intrinsics, size(estimate),
                                 other.grid_intrinsics, size(other))
