@@ -17,7 +17,7 @@ from launch import LaunchContext, LaunchDescription
 
 PACKAGE = "img2three_ros"
 PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
-"""The second is Humble's name for the first."""
+"""The second is Humble's name for the first; setting both makes Fast DDS read the file twice and complain."""
 
 
 def share(*parts: str) -> PathJoinSubstitution:
@@ -46,7 +46,8 @@ def shared_memory() -> list:
     """Room for images in shared memory, unless the user has chosen a profile."""
     if any(name in os.environ for name in PROFILE_VARIABLES):
         return []
-    return [SetEnvironmentVariable(name, share("config", "fastdds_shared_memory.xml")) for name in PROFILE_VARIABLES]
+    name = PROFILE_VARIABLES[os.environ.get("ROS_DISTRO") == "humble"]
+    return [SetEnvironmentVariable(name, share("config", "fastdds_shared_memory.xml"))]
 
 
 def nodes(context: LaunchContext) -> list:

@@ -18,7 +18,7 @@ from rosgraph_msgs.msg import Clock
 from ..fileio.rosbag import BagReader, RawMessage, TopicInfo
 from .conversions import NANOSECONDS, header
 from .qos import latched_qos, reliable_qos
-from .spin import run_node, handle_one
+from .spin import handle_one, run_node
 
 CLOCK_PERIOD = 0.01
 """Steady seconds between two ticks of /clock while no message is due."""

@@ -112,7 +112,10 @@ class ReconstructionNode(LifecycleNode):
 
     def close(self) -> bool:
         """For the end of the process: False if a reconstruction is still under way."""
-        return self._stop_working(timeout=0.8)
+        stopped = self._stop_working(timeout=0.8)
+        if self._worker is not None:
+            self._worker.abandon()
+        return stopped
 
     def _transition(self, step: Callable[[], None], parent: Callable[[LifecycleState], TransitionCallbackReturn],
                     state: LifecycleState) -> TransitionCallbackReturn:
@@ -142,10 +145,11 @@ class ReconstructionNode(LifecycleNode):
         self._topics = [camera_topics(self, name, rig, self.config.image_transport) for name in cameras]
         self._odometry_topic = odometry_topic(self, rig)
         self._transform_message = _transform_message()
-        self._assembler = FrameAssembler(
-            cameras, self.config.sync, _named_rig(rig, self._topics, self._odometry_topic),
+        self._make_assembler = partial(
+            FrameAssembler, cameras, self.config.sync, _named_rig(rig, self._topics, self._odometry_topic),
             base_frame=self.config.base_frame or None, odom_frame=self.config.odom_frame or None,
             rectified=self.config.prepare.rectified)
+        self._assembler = self._make_assembler()
         self._check_extrinsics(rig, cameras)
         self._pipeline = self._make_pipeline(self.config)
         self._outputs = Outputs(self, self._on_incompatible)
@@ -155,8 +159,8 @@ class ReconstructionNode(LifecycleNode):
     def _activate(self) -> None:
         if self._worker is not None or self._pipeline is None:
             raise InputError("busy", "the last reconstruction has not ended yet; try again in a few seconds")
-        self._mailbox = Mailbox()
-        self._assembler.reset()
+        self._mailbox, self._assembler = Mailbox(), self._make_assembler()
+        self._reporter.configured(self._assembler, self._pipeline)
         self._worker = ReconstructionWorker(self._mailbox, self._pipeline, self)
         self._worker.reset()
         self._worker.start()
@@ -218,8 +222,12 @@ class ReconstructionNode(LifecycleNode):
 
     def _on_image(self, camera: str, topic: str, message: Any) -> None:
         self._reporter.seen(camera)
-        if not self._too_old(camera, topic, message):
-            self._offer(self._assembler.add_image(camera, message, time.monotonic_ns()))
+        if self._too_old(camera, topic, message):
+            return
+        jumps = self._assembler.time_jumps
+        self._offer(self._assembler.add_image(camera, message, time.monotonic_ns()))
+        if self._assembler.time_jumps != jumps:
+            self.get_logger().warning(f"{topic}: the stamps of the images went back: everything is reset")
 
     def _on_camera_info(self, camera: str, topic: str, message: Any) -> None:
         self._assembler.add_camera_info(camera, message)
@@ -231,7 +239,6 @@ class ReconstructionNode(LifecycleNode):
     def _offer(self, sets: Sequence[ImageSet[Any]]) -> None:
         for images in sets:
             if images.after_time_jump:
-                self.get_logger().warning("the stamps of the images went back: everything is reset")
                 self._forget()
             self._discard(self._mailbox.put(Work(images, time.monotonic())))
 

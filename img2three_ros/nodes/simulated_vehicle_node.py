@@ -25,7 +25,7 @@ from ..simulation.vehicle import SimulatedVehicle
 from .bag_player_node import message_class
 from .parameters import declare
 from .qos import latched_qos, reliable_qos
-from .spin import run_node, handle_one
+from .spin import handle_one, run_node
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -44,10 +45,12 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if node is not None:
             stopped = _put_away(node)
+            node = None
         rclpy.try_shutdown()
     if not stopped:
         # Last resort: a reconstruction under way cannot be interrupted, and waiting for it would take seconds.
-        # Everything that must be kept is already written.
+        # Everything that must be kept is already written; collecting the node frees the transport's shared memory.
+        gc.collect()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -74,6 +77,5 @@ def _spin(node: Node) -> None:
 def _put_away(node: Node) -> bool:
     close = getattr(node, "close", None)
     stopped = True if close is None else bool(close())
-    if stopped:
-        node.destroy_node()
+    node.destroy_node()
     return stopped

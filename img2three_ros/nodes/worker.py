@@ -50,6 +50,22 @@ class Observer(Protocol[Item_contra]):
         ...
 
 
+class _Nobody:
+    """Takes the observer's place when the worker is left to itself."""
+
+    def assemble(self, item: object) -> Frame:
+        raise InputError("abandoned", "nobody waits for this any more")
+
+    def deliver(self, item: object, frame: Frame, result: Reconstruction) -> None:
+        pass
+
+    def rejected(self, item: object, error: InputError) -> None:
+        pass
+
+    def failed(self, item: object, error: Exception) -> None:
+        pass
+
+
 class ReconstructionWorker(Generic[Item]):
     """Takes items from a mailbox until stopped; an exception costs one item, never the thread.
 
@@ -58,7 +74,8 @@ class ReconstructionWorker(Generic[Item]):
     """
 
     def __init__(self, mailbox: Mailbox[Item], pipeline: Pipeline, observer: Observer[Item]) -> None:
-        self._mailbox, self._pipeline, self._observer = mailbox, pipeline, observer
+        self._mailbox, self._pipeline = mailbox, pipeline
+        self._observer: Observer[Item] = observer
         self._changes: list[Callable[[Pipeline], None]] = []
         self._epoch = 0
         self._lock = threading.Lock()
@@ -73,6 +90,10 @@ class ReconstructionWorker(Generic[Item]):
         self._mailbox.close()
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def abandon(self) -> None:
+        """Let go of the observer, so that it can be destroyed while an item is still under way."""
+        self._observer = _Nobody()
 
     def reset(self) -> Item | None:
         """Forget the past before the next item; what waits (returned) or is under way is dropped, counted as

@@ -1,8 +1,10 @@
 """The live node in a process of its own, over Fast DDS, with a pipeline that takes no time."""
 
+import re
 import signal
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -270,16 +272,28 @@ def test_camera_that_never_appears_is_named_with_the_remedy(namespace, tmp_path)
         assert vehicle.status["cameras.missing"] == "rear"
 
 
+def shared_memory_of(pid: str) -> set[str]:
+    """Large segments of Fast DDS that a process has mapped."""
+    try:
+        lines = Path("/proc", pid, "maps").read_text().splitlines()
+    except OSError:
+        return set()
+    return {found for line in lines for found in re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}$", line)}
+
+
 @pytest.mark.parametrize("word", ["SIGINT", "SIGTERM"])
 def test_clean_exit_in_the_middle_of_a_reconstruction(namespace, tmp_path, word):
     with driving(namespace, tmp_path, environment={"FAKE_DELAY": "30"}) as (vehicle, process):
         tick = Ticker(vehicle)
         vehicle.wait(lambda: vehicle.status["frames.pending"] == "2", every=tick)
+        segments = shared_memory_of(str(process.popen.pid))
         begin = time.monotonic()
         process.popen.send_signal(getattr(signal, word))
         assert process.popen.wait(5) == 0
         assert time.monotonic() - begin < 2.0
         assert "Traceback" not in process.text
+        in_use = set().union(*(shared_memory_of(folder.name) for folder in Path("/proc").glob("[0-9]*")))
+        assert [name for name in segments - in_use if Path(name).exists()] == []
 
 
 @pytest.mark.parametrize("parameters, words", [

@@ -159,4 +159,9 @@ def test_complaints_are_throttled_by_key_and_counted():
         complaints.add("front", "encoding", "bad")
     complaints.add("left", "encoding", "bad left")
     assert said == ["bad", "bad (2 more like this since the last message)", "bad left"]
-    assert complaints.counts() == {("front", "encoding"): 4, ("left", "encoding"): 1}
+    now[0] = 15.9  # the pause has doubled to 10 s
+    complaints.add("front", "encoding", "bad")
+    now[0] = 16.1
+    complaints.add("front", "encoding", "bad")
+    assert said[3:] == ["bad (1 more like this since the last message)"]
+    assert complaints.counts() == {("front", "encoding"): 6, ("left", "encoding"): 1}
