@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..config import Config
+from ..fileio.rosbag import BagReader
 from ..ingest.bag_frames import BagSummary, read_frames, read_lidar
+from ..ingest.bag_topics import find_lidar
 from ..ingest.rig import CameraRig, load_rig
 from ..reconstruction.pipeline import ReconstructionPipeline
 from ..structures import Frame, InputError
@@ -95,6 +97,7 @@ def evaluate_bag(
         raise InputError("parameter", f"frames = {frames!r} must be 'last' or 'all'")
     rig = load_rig(rig) if isinstance(rig, Path) else rig
     requirements = load_requirements(require) if require else {}
+    lidar_topic = _lidar_topic(bag, lidar_topic)
     pipeline = ReconstructionPipeline(config)
     scans = ScanFinder(read_lidar(bag, lidar_topic, rig))
     run = _Run()
@@ -111,7 +114,7 @@ def evaluate_bag(
         raise InputError("no_frames", f"no frame of {bag} could be reconstructed"
                          + (f"; the first was rejected: {run.rejections[0]}" if run.rejections else ""))
     if run.shown is None:
-        raise no_scan_near(str(bag), lidar_topic or "the LiDAR topic", scans.seen)
+        raise no_scan_near(str(bag), lidar_topic, scans.seen)
     if frames == "last":
         run.tally.add(run.shown)
     info = run_info(bag, config, str(pipeline.device), frames, command or shlex.join(sys.argv))
@@ -125,6 +128,12 @@ def evaluate_bag(
     finally:  # a mistyped threshold must not cost the run
         _write(output, result)
     return result
+
+
+def _lidar_topic(bag: Path, topic: str | None) -> str:
+    """The topic of the LiDAR, asked for before anything is reconstructed in vain."""
+    with BagReader(bag) as reader:
+        return find_lidar(reader, topic)
 
 
 def _last_stamp(bag: Path, config: Config, cameras: Sequence[str] | None, rig: CameraRig | None) -> int:

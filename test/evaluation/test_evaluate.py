@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from evaluation_scene import reconstruction, wall_points
+from ingest_samples import write_bag
 
-from img2three_ros.config import Config
+from img2three_ros.config import Config, with_overrides
 from img2three_ros.evaluation import evaluate
 from img2three_ros.evaluation.evaluate import evaluate_bag
 from img2three_ros.geometry.transforms import from_xyz_rpy
@@ -52,6 +53,7 @@ def drive(monkeypatch, tmp_path):
                 return reconstruction(depth=(depths or {}).get(frame.stamp, 10.0), stamp=frame.stamp)
 
         monkeypatch.setattr(evaluate, "ReconstructionPipeline", Pipeline)
+        monkeypatch.setattr(evaluate, "_lidar_topic", lambda bag, topic: topic or "/lidar")
         monkeypatch.setattr(evaluate, "read_frames", lambda *_: iter(drive_frames))
         monkeypatch.setattr(evaluate, "read_lidar", lambda *_: iter(scans))
         bag = tmp_path / "drive.mcap"
@@ -148,6 +150,31 @@ def test_no_lidar_near_any_frame_is_one_clear_error(drive, scans, text):
 def test_nothing_but_rejected_frames_is_one_clear_error(drive):
     with pytest.raises(InputError, match="no image of the frame can be used"):
         drive([frame(1)], [scan(1)], bad=(STEP,))
+
+
+def test_a_bag_without_lidar_says_what_it_has_before_anything_is_reconstructed(tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "ReconstructionPipeline", None)
+    bag = write_bag(tmp_path / "bag", lidar=False)
+    with pytest.raises(InputError, match="no LiDAR") as error:
+        evaluate_bag(bag, tmp_path / "out", Config())
+    assert error.value.reason == "no_lidar" and "/odom" in str(error.value)
+
+
+def test_a_wrong_lidar_topic_is_named(tmp_path):
+    bag = write_bag(tmp_path / "bag")
+    with pytest.raises(InputError, match="'/velodyne'"):
+        evaluate_bag(bag, tmp_path / "out", Config(), lidar_topic="/velodyne")
+
+
+def test_a_small_recording_goes_all_the_way(tmp_path):
+    config = with_overrides(Config(), {"prepare.pixels": 4096, "sweep.planes": 16})
+    bag = write_bag(tmp_path / "bag", instants=2)
+    result = evaluate_bag(bag, tmp_path / "out", config, command="img2three evaluate bag")
+    assert result.frames.processed == 2 and result.frames.rejected == 0
+    assert set(result.depth) == {"front", "back", "mean"}
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["run"]["command"] == "img2three evaluate bag" and metrics["run"]["config"]["sweep.planes"] == 16
+    assert set(metrics["latency_ms"]) >= {"prepare", "reconstruct", "fuse", "total"}
 
 
 @pytest.mark.slow
