@@ -92,7 +92,7 @@ def drive(frames: int, spoil: bool, known_pose: bool = True):
 def test_most_of_the_free_road_is_found_when_depth_is_right(frames, known_pose):
     volume, x = drive(frames, spoil=False, known_pose=known_pose)
     every = volume.centres(np.ones(volume.state.shape, bool))
-    in_world = every + (x, 0.0, 0.0)
+    in_world = every + np.array((x, 0.0, 0.0))
     road = (np.hypot(every[:, 0], every[:, 1]) < 15) & (every[:, 0] > 3.5) & (np.abs(every[:, 1]) < 3.2)
     road &= (every[:, 2] > 0.6) & (every[:, 2] < 2.3)
     for box in BOXES[1:]:
