@@ -33,13 +33,14 @@ class RecordingSummary:
 
 
 def record(output: Path | str, seconds: float, seed: int | None = None, config: SimulationConfig | None = None,
-           progress: Progress | None = None, *, truth_depth: bool = False, quality: int = 93) -> RecordingSummary:
+           progress: Progress | None = None, *, truth_depth: bool = False, quality: int = 93,
+           processes: int = 1) -> RecordingSummary:
     """Drive ``seconds`` and write a rosbag2 (MCAP) folder.
 
     Topics per camera: ``/camera/<name>/image_raw/compressed`` (JPEG), ``/camera/<name>/camera_info`` and, with
     ``truth_depth``, ``/truth/<name>/depth`` (32FC1, metres, NaN = sky); once ``/tf_static``; ``/odom`` and ``/tf``
-    (odom -> base_link); ``/lidar/points``. ``seed`` replaces that of ``config``. The time of each message is its
-    header's stamp. Raises InputError: ``parameter`` or ``output_exists``.
+    (odom -> base_link); ``/lidar/points``. ``seed`` replaces that of ``config``; processes: as
+    in ``events``. The time of each message is its header's stamp. Raises InputError: ``parameter`` or ``output_exists``.
     """
     config = config or SimulationConfig()
     if seed is not None:
@@ -49,7 +50,8 @@ def record(output: Path | str, seconds: float, seed: int | None = None, config: 
     vehicle = SimulatedVehicle(config)
     counts: dict[str, int] = {}
     with BagWriter(output) as bag:
-        for event in events(vehicle, seconds, depth=truth_depth, quality=quality, progress=progress):
+        for event in events(vehicle, seconds, depth=truth_depth, quality=quality, progress=progress,
+                            processes=processes):
             if not counts:
                 _write(bag, counts, event.stamp, {"/tf_static": messages.transform_message(
                     static_transforms(vehicle), event.stamp)})

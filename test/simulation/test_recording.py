@@ -81,6 +81,17 @@ def test_events_come_in_order_and_report_progress():
     assert odometry[0] < images[0] and odometry[-1] > images[-1]
 
 
+def test_several_processes_deliver_the_same():
+    vehicle = SimulatedVehicle(CONFIG)
+    alone, shared = prerender(vehicle, 0.2), prerender(vehicle, 0.2, processes=2)
+    assert [event.stamp for event in alone] == [event.stamp for event in shared]
+    for one, other in zip(alone, shared, strict=True):
+        if isinstance(one, ImageEvent):
+            assert isinstance(other, ImageEvent) and one.camera == other.camera and one.jpeg == other.jpeg
+        elif isinstance(one, LidarEvent):
+            assert isinstance(other, LidarEvent) and np.array_equal(one.points, other.points)
+
+
 def test_a_loop_of_one_period_has_no_seam():
     config = SimulationConfig(seed=1, width=32, height=32, period=4.0, rate=1.0, lidar_rings=4, lidar_step=5.0,
                               view_range=20.0, shadows=False)
