@@ -40,7 +40,8 @@ def record(output: Path | str, seconds: float, seed: int | None = None, config: 
     Topics per camera: ``/camera/<name>/image_raw/compressed`` (JPEG), ``/camera/<name>/camera_info`` and, with
     ``truth_depth``, ``/truth/<name>/depth`` (32FC1, metres, NaN = sky); once ``/tf_static``; ``/odom`` and ``/tf``
     (odom -> base_link); ``/lidar/points``. ``seed`` replaces that of ``config``; processes: as
-    in ``events``. The time of each message is its header's stamp. Raises InputError: ``parameter`` or ``output_exists``.
+    in ``events``. The time of each message is its header's stamp.
+    Raises InputError: ``parameter`` or ``output_exists``.
     """
     config = config or SimulationConfig()
     if seed is not None:
