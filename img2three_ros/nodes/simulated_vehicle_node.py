@@ -22,6 +22,7 @@ from ..simulation.recording import event_messages, static_transforms
 from ..simulation.rig import optical_frame
 from ..simulation.settings import SimulationConfig
 from ..simulation.vehicle import SimulatedVehicle
+from ..structures import InputError
 from .bag_player_node import message_class
 from .parameters import declare
 from .qos import latched_qos, reliable_qos
@@ -32,11 +33,17 @@ from .spin import handle_one, run_node
 class SimulatedVehicleConfig(SimulationConfig):
     """The simulation, and how it is published."""
 
-    period: float = setting(6.0, "length of the drive, which then repeats seamlessly; all of it is rendered first",
+    period: float = setting(8.0, "length of the drive, which then repeats seamlessly; all of it is rendered first",
                             unit="s", low=4.0, high=600.0)
     image_transport: str = setting("compressed", "how images are published", choices=("compressed", "raw"))
     lidar: bool = setting(True, "publish the LiDAR")
     truth: bool = setting(False, "publish the exact depth of every image on truth/<camera>/depth")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0.0 < self.speed * self.period < self.length - 1e-6:
+            raise InputError("parameter", f"period = {self.period:g} s at speed = {self.speed:g} m/s is shorter than "
+                             f"the street ({self.length:g} m): the vehicle would jump between laps; drive longer")
 
 
 class SimulatedVehicleNode(Node):
