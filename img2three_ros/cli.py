@@ -5,6 +5,7 @@ Heavy parts are imported inside the commands, so that ``--help`` is instant.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,7 +143,7 @@ def simulate(
     from .simulation.recording import record
 
     with _progress("simulating") as progress:
-        summary = record(output, seconds=seconds, seed=seed, progress=progress)
+        summary = record(output, seconds=seconds, seed=seed, progress=progress, processes=os.cpu_count() or 1)
     console.print(summary)
 
 

@@ -61,7 +61,7 @@ def _simulate(path: Path, seconds: float, seed: int, console: Console) -> Path:
         shutil.rmtree(path)
     with console.status(f"simulating {seconds:g} s of driving with six cameras ..."):
         started = time.monotonic()
-        summary = record(path, seconds=seconds, seed=seed, config=demo_simulation(seed))
+        summary = record(path, seconds=seconds, seed=seed, config=demo_simulation(seed), processes=2)
     console.print(f"{summary} ({time.monotonic() - started:.0f} s)")
     return path
 
@@ -143,13 +143,14 @@ def _judge(listener: OutputListener, seed: int, console: Console) -> TruthScores
 def _report(recording: Path, output: Path, settings: Mapping[str, object], console: Console) -> None:
     """Reconstruct the end of the recording offline, against its LiDAR, with pictures."""
     from ..evaluation.evaluate import evaluate_bag
+    from ..evaluation.tables import print_result
     from ..visualization.pictures import picture_of, save_picture
 
     with console.status("drawing pictures and the report ..."):
         config = with_overrides(Config(), settings)
         result = evaluate_bag(recording, output, config, tail=REPORT_TAIL)
-        save_picture(picture_of(result.shown, title="img2three_ros"), output / "demo.jpg")
-    result.print(console)
+        save_picture(picture_of(result.shown.reconstruction, title="img2three_ros"), output / "demo.jpg")
+    print_result(result, console)
 
 
 def _print_summary(listener: OutputListener, truth: TruthScores | None, console: Console) -> None:
@@ -157,8 +158,9 @@ def _print_summary(listener: OutputListener, truth: TruthScores | None, console:
     for topic, record in listener.records.items():
         table.add_row(f"~/output/{topic}", record.summary())
     for key, value in listener.status.items():
-        if key.startswith(("state", "frames", "latency", "rate", "engine", "device")):
+        if key.startswith(("frames", "latency", "engine", "device")):
             table.add_row(key, value)
+    table.add_row("states seen while driving", ", ".join(listener.states))
     if truth is not None:
         table.add_row("against exact depth", str(truth))
     console.print(table)

@@ -43,7 +43,7 @@ class OutputListener(Node):
     """Subscribes to the outputs of ``node_name`` (absolute name) and keeps what is needed to judge them.
 
     records: topic -> TopicRecord. clouds: stamp -> (N, 4) float32 x, y, z, confidence of ``points`` in base_link.
-    status: the newest key-values of ``~/status``.
+    status: the newest key-values of ``~/status``; states: how many reports named each state.
     """
 
     def __init__(self, node_name: str = "/img2three", use_sim_time: bool = True, keep_clouds: int = 200) -> None:
@@ -52,6 +52,7 @@ class OutputListener(Node):
         self.records = {topic: TopicRecord() for topic in (*CLOUDS, "occupancy_grid")}
         self.clouds: dict[int, np.ndarray] = {}
         self.status: dict[str, str] = {}
+        self.states: dict[str, int] = {}
         self._keep = keep_clouds
         reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
@@ -94,6 +95,8 @@ class OutputListener(Node):
 
     def _on_status(self, message: DiagnosticArray) -> None:
         self.status.update(_key_values(message))
+        state = self.status.get("state", "unknown")
+        self.states[state] = self.states.get(state, 0) + 1
 
 
 def _key_values(message: DiagnosticArray) -> Iterable[tuple[str, str]]:

@@ -31,6 +31,10 @@ class RecordingSummary:
     distance: float
     messages: dict[str, int]
 
+    def __str__(self) -> str:
+        return (f"{self.path}: {self.seconds:g} s, {self.distance:.0f} m driven, {self.instants} instants, "
+                f"{sum(self.messages.values())} messages on {len(self.messages)} topics")
+
 
 def record(output: Path | str, seconds: float, seed: int | None = None, config: SimulationConfig | None = None,
            progress: Progress | None = None, *, truth_depth: bool = False, quality: int = 93,
