@@ -17,8 +17,8 @@ from ..geometry.plane_sweep import PairWarp
 
 _TEMPERATURE = 0.05
 _MATCHING_PRECISION = 0.5
-_WEIGHTS = (0.55, 1.5, 1.5, 0.35, 1.0, -1.0, 1.0)
-_BIAS = -2.5
+_WEIGHTS = (0.45, 0.22, 1.14, -1.73, 2.01)
+_BIAS = -2.06
 
 
 def probability_near(aggregated: Tensor, numbers: Tensor, planes: Tensor, tolerance: float = 1.25) -> Tensor:
@@ -86,16 +86,14 @@ def surface_support(number: Tensor) -> Tensor:
     return count / 16.0
 
 
-def clues(peak: Tensor, rematched: Tensor, matched: Tensor, moved: Tensor, support: Tensor, conflict: Tensor,
-          surface: Tensor) -> Tensor:
-    """(7, h, w) the numbers that ``confidence`` weighs; all arguments (h, w)."""
+def clues(peak: Tensor, matched: Tensor, support: Tensor, conflict: Tensor, surface: Tensor) -> Tensor:
+    """(5, h, w) the numbers that ``confidence`` weighs; all arguments (h, w) in 0..1."""
     peak = peak.clamp(0.002, 0.998)
-    return torch.stack((torch.log(peak / (1.0 - peak)), rematched, matched, torch.log2(moved + 0.1).clamp(-3.0, 3.0),
-                        support, conflict, surface))
+    return torch.stack((torch.log(peak / (1.0 - peak)), matched, support, conflict, surface))
 
 
 def confidence(values: Tensor) -> Tensor:
-    """Probability (h, w) that depth is within 25 % of the truth, from ``clues`` (7, h, w)."""
+    """Probability (h, w) that depth is within 25 % of the truth, from ``clues`` (5, h, w)."""
     weights = values.new_tensor(_WEIGHTS).reshape(-1, 1, 1)
     return torch.sigmoid((weights * values).sum(0) + _BIAS)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from ..config import SweepConfig
 from ..geometry.plane_sweep import PairWarp, inverse_depth_planes
+from ..geometry.transforms import inverse
 from ..structures import Matrix
 from .ego_mask import EgoMask
 from .sweep_aggregation import Smoothness, semi_global
+from .sweep_alignment import MIN_POINTS, AlignmentCamera, align
 from .sweep_confidence import (
     OtherDepth,
     agreement,
@@ -48,6 +50,13 @@ class _Estimate:
     confidence: Tensor | None = None
 
     @property
+    def trusted(self) -> Tensor:
+        """(h, w) bool: matched, and most likely right; empty before the view was reconstructed."""
+        if self.confidence is None:
+            return torch.zeros(0, dtype=torch.bool)
+        return (self.confidence > 0.7) & (self.matched > 0.5)
+
+    @property
     def grid_intrinsics(self) -> Tensor:
         """Intrinsics of the grid of every second pixel of the fine scale."""
         return self.pyramid.fine.intrinsics.new_tensor((0.5, 0.5, 1.0)).diag() @ self.pyramid.fine.intrinsics
@@ -76,6 +85,7 @@ class SweepEngine:
         for keyframe in keyframes:
             self._remember(keyframe)
         self._learn_ego_mask(frame, keyframes)
+        keyframes = self._aligned(frame, keyframes)
         for view in frame.views:
             estimates[view.name].sources = choose_sources(frame, view, keyframes, self.config.max_sources)
         for size in sorted({view.size for view in frame.views}):
@@ -100,6 +110,38 @@ class SweepEngine:
         """Few or small cameras are matched at full resolution, many at half; a lost camera does not change it."""
         pixels = sum(view.size[0] * view.size[1] for view in frame.views) / max(len(frame.views), 1)
         return 1 if pixels * (len(frame.views) + len(frame.missing)) <= self.config.full_resolution_pixels else 2
+
+    def _aligned(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> list[PreparedFrame]:
+        """The keyframes with ego poses corrected by the images, where they say so clearly.
+
+        The keyframe with the best depth is aligned to this instant and the other keyframes to it.
+        """
+        known = [keyframe for keyframe in keyframes if self._trusted_points(keyframe) >= MIN_POINTS]
+        if not known or frame.T_odom_base is None:
+            return list(keyframes)
+        anchor = max(known, key=self._trusted_points)
+        T_now_anchor = self._motion(anchor, frame)
+        corrected = []
+        for keyframe in keyframes:
+            T_now_key = T_now_anchor if keyframe is anchor else T_now_anchor @ inverse(self._motion(anchor, keyframe))
+            corrected.append(replace(keyframe, T_odom_base=frame.T_odom_base @ T_now_key))
+        return corrected
+
+    def _trusted_points(self, frame: PreparedFrame) -> int:
+        return sum(int(estimate.trusted.sum()) for estimate in self._frames[frame.stamp].values())
+
+    def _motion(self, anchor: PreparedFrame, other: PreparedFrame) -> Matrix:
+        """``T_other_anchor`` between the two ``base_link``, by odometry and, where possible, images."""
+        assert anchor.T_odom_base is not None and other.T_odom_base is not None
+        before, now = self._frames[anchor.stamp], self._frames[other.stamp]
+        cameras = [AlignmentCamera.of(before[name].pyramid.coarse, before[name].inverse_depth,
+                                      before[name].grid_intrinsics, before[name].trusted,
+                                      before[name].view.T_base_camera, now[name].pyramid.coarse,
+                                      now[name].view.T_base_camera)
+                   for name in now if name in before and before[name].trusted.numel()]
+        odometry = inverse(other.T_odom_base) @ anchor.T_odom_base
+        corrected = align(cameras, odometry)
+        return odometry if corrected is None else corrected
 
     def _learn_ego_mask(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> None:
         if not keyframes:
@@ -151,16 +193,12 @@ class SweepEngine:
         """Confidence from all clues, full resolution."""
         view, fine = estimate.view, estimate.pyramid.fine
         coarse = estimate.number[::2, ::2]
-        size = (int(coarse.shape[0]), int(coarse.shape[1]))
         moved = parallax(estimate.inverse_depth, [
             (self._grid_warp(estimate, self._frames[source.frame.stamp][source.view.name],
                              source.T_source_reference), source.view.size) for source in estimate.sources])
         support, conflict = agreement(estimate.inverse_depth, self._other_depths(frame, estimate, keyframes))
-        self.last_clues = getattr(self, "last_clues", {})
-        values = clues(estimate.peak, estimate.rematched, estimate.matched, moved, support, conflict,
-                       surface_support(coarse))
-        self.last_clues[view.name] = values
-        estimate.confidence = confidence(values)
+        estimate.confidence = confidence(clues(estimate.peak, estimate.matched, support, conflict,
+                                               surface_support(coarse)))
         guide = fine.image[0, 0]
         sure, sigma = upsample(torch.stack((estimate.confidence, relative_sigma(moved))), coarse,
                                guide[::2, ::2], guide, 0.0)
@@ -170,7 +208,6 @@ class SweepEngine:
                                            grey(view.image)[0, 0], 0.5)
         usable = view.mask & self.ego_mask.mask(view)
         valid = usable & (number > 0.5)
-        assert size == coarse.shape
         return DepthView(view, 1.0 / inverse_depth_at(number, self.planes),
                          torch.where(valid, sure.clamp(0.0, 1.0), torch.zeros_like(sure)), sigma, valid)
 
