@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ..ingest.rig import CameraRig
+from ..ingest.rig import CameraRig, RigCamera
 from .qos import OnIncompatible, latched_qos, sensor_qos, subscribe
 
 RAW, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -157,3 +157,12 @@ def _resolved(node: Node, name: str, otherwise: str) -> tuple[str, bool]:
 def odometry_topic(node: Node, rig: CameraRig | None) -> str:
     """Full name of the odometry topic; a remapping beats the rig file."""
     return _resolved(node, "~/input/odometry", (rig.odometry_topic or "") if rig is not None else "")[0]
+
+
+def named_rig(rig: CameraRig | None, topics: Sequence[CameraTopics], odometry: str) -> CameraRig:
+    """The rig with the names that are really listened to, so that messages name them."""
+    known = {camera.name: camera for camera in (rig.cameras if rig is not None else ())}
+    cameras = tuple(replace(known.get(topic.camera, RigCamera(topic.camera, "")), image_topic=topic.describe(),
+                            camera_info_topic=topic.camera_info) for topic in topics)
+    base = CameraRig(cameras) if rig is None else rig
+    return replace(base, cameras=cameras, odometry_topic=odometry)

@@ -24,12 +24,13 @@ from std_srvs.srv import Trigger
 
 from ..config import Config
 from ..ingest.frame_assembler import FrameAssembler
-from ..ingest.rig import CameraRig, RigCamera, load_rig
+from ..ingest.rig import CameraRig, load_rig
 from ..ingest.synchronizer import ImageSet
 from ..structures import Frame, InputError, Reconstruction
-from .camera_inputs import CameraInputs, CameraTopics, camera_topics, odometry_topic
+from .camera_inputs import CameraInputs, camera_topics, named_rig, odometry_topic
 from .complaints import Complaints
 from .conversions import NANOSECONDS, stamp_ns
+from .input_age import InputAge
 from .mailbox import Mailbox
 from .outputs import Outputs
 from .parameters import NodeConfig, changed, check_cameras, declare
@@ -42,7 +43,6 @@ POLL_PERIOD, GRAPH_PERIOD = 0.02, 0.25
 """Seconds between looks at waiting image sets, and at who publishes what."""
 ODOMETRY_PATIENCE = 0.1
 """Seconds an image set may wait on the worker for odometry to reach its stamps."""
-FAR_FROM_CLOCK = 60 * NANOSECONDS
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -72,7 +72,7 @@ class ReconstructionNode(LifecycleNode):
         self.config = declare(self, NodeConfig())
         self._make_pipeline = make_pipeline
         self._complaints = Complaints(self.get_logger().warning)
-        self._clock_warned = False
+        self._input_age = InputAge(self.get_clock(), self.get_logger().warning)
         self._pipeline: Pipeline | None = None
         self._worker: ReconstructionWorker[Work] | None = None
         self._inputs: CameraInputs | None = None
@@ -146,7 +146,7 @@ class ReconstructionNode(LifecycleNode):
         self._odometry_topic = odometry_topic(self, rig)
         self._transform_message = _transform_message()
         self._make_assembler = partial(
-            FrameAssembler, cameras, self.config.sync, _named_rig(rig, self._topics, self._odometry_topic),
+            FrameAssembler, cameras, self.config.sync, named_rig(rig, self._topics, self._odometry_topic),
             base_frame=self.config.base_frame or None, odom_frame=self.config.odom_frame or None,
             rectified=self.config.prepare.rectified)
         self._assembler = self._make_assembler()
@@ -222,10 +222,12 @@ class ReconstructionNode(LifecycleNode):
 
     def _on_image(self, camera: str, topic: str, message: Any) -> None:
         self._reporter.seen(camera)
-        if self._too_old(camera, topic, message):
+        refused = self._input_age.refuses(topic, stamp_ns(message.header.stamp), self.config.max_input_age)
+        if refused:
+            self._reporter.drop(camera, *refused)
             return
         jumps = self._assembler.time_jumps
-        self._offer(self._assembler.add_image(camera, message, time.monotonic_ns()))
+        self._offer(self._assembler.add_image(camera, message, self._waiting_clock()))
         if self._assembler.time_jumps != jumps:
             self.get_logger().warning(f"{topic}: the stamps of the images went back: everything is reset")
 
@@ -233,8 +235,13 @@ class ReconstructionNode(LifecycleNode):
         self._assembler.add_camera_info(camera, message)
 
     def _poll(self) -> None:
-        self._offer(self._assembler.poll(time.monotonic_ns()))
+        self._offer(self._assembler.poll(self._waiting_clock()))
         self._reporter.complain()
+
+    def _waiting_clock(self) -> int:
+        """ns; what decides how long images wait for each other: a recording may be played at any speed."""
+        clock = self.get_clock()
+        return int(clock.now().nanoseconds) if clock.ros_time_is_active else time.monotonic_ns()
 
     def _offer(self, sets: Sequence[ImageSet[Any]]) -> None:
         for images in sets:
@@ -245,23 +252,6 @@ class ReconstructionNode(LifecycleNode):
     def _discard(self, work: Work | None) -> None:
         if work is not None:
             self._assembler.discard(work.images)
-
-    def _too_old(self, camera: str, topic: str, message: Any) -> bool:
-        now, stamp = self.get_clock().now().nanoseconds, stamp_ns(message.header.stamp)
-        if now == 0 or stamp == 0:
-            return False
-        age, limit = now - stamp, round(self.config.max_input_age * NANOSECONDS)
-        remedy = "when playing a recording set use_sim_time:=true and publish /clock"
-        if limit and not -NANOSECONDS <= age <= limit:
-            self._reporter.drop(camera, "too_old" if age > 0 else "future_stamp",
-                                f"{topic}: stamp is {age / NANOSECONDS:.2f} s behind the clock of this node "
-                                f"(max_input_age {self.config.max_input_age:g} s); synchronise the clocks, or {remedy}")
-            return True
-        if abs(age) > FAR_FROM_CLOCK and not self._clock_warned:
-            self._clock_warned = True
-            self.get_logger().warning(f"{topic}: stamps are {age / NANOSECONDS:.0f} s behind the clock of this node; "
-                                      f"latencies mean nothing then: {remedy}")
-        return False
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
         """One message that surprises us must not end the node."""
@@ -347,6 +337,9 @@ class ReconstructionNode(LifecycleNode):
                              f"no message passes. Change its QoS, or ours with qos_overrides.{topic}")
 
     def _report(self) -> None:
+        if self._worker is not None and self.get_clock().now().nanoseconds == 0:
+            self._complaints.add("/clock", "no_clock", "use_sim_time is set, but nobody publishes /clock: play with "
+                                 "--clock, or set use_sim_time:=false")
         self._reporter.publish()
 
     def _publish_bounds_once(self) -> None:
@@ -368,15 +361,6 @@ def _transform_message() -> Any:
     except ImportError:
         return None
     return TFMessage
-
-
-def _named_rig(rig: CameraRig | None, topics: Sequence[CameraTopics], odometry: str) -> CameraRig:
-    """The rig with the names that are really listened to, so that messages name them."""
-    known = {camera.name: camera for camera in (rig.cameras if rig is not None else ())}
-    cameras = tuple(replace(known.get(topic.camera, RigCamera(topic.camera, "")), image_topic=topic.describe(),
-                            camera_info_topic=topic.camera_info) for topic in topics)
-    base = CameraRig(cameras) if rig is None else rig
-    return replace(base, cameras=cameras, odometry_topic=odometry)
 
 
 def start(make_pipeline: Callable[[Config], Pipeline] = load_pipeline) -> ReconstructionNode:

@@ -141,8 +141,9 @@ def judge(snapshot: Snapshot, cameras: Sequence[CameraReport], config: StatusCon
     reasons = [_silence(camera) for camera in silent]
     alive = len(cameras) - len(silent)
     lost = [camera.name for camera in silent if camera.name in required]
-    # Right after activation nothing can have arrived yet: that is STALE, not yet an error.
-    if snapshot.since_start > config.camera_timeout and (lost or alive < min(min_cameras, len(cameras))):
+    # Without any camera (start, end of a recording) the outputs are STALE; right after activation some may be late.
+    enough = not lost and alive >= min(min_cameras, len(cameras))
+    if alive and not enough and snapshot.since_start > config.camera_timeout:
         cause = f"required camera {', '.join(lost)} is lost" if lost else f"only {alive} of {len(cameras)} cameras"
         return Health(State.ERROR, (cause, *reasons))
     if snapshot.failed:

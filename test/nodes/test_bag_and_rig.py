@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 from nav_msgs.msg import Odometry
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage
 from vehicle import HEIGHT, REAL_NODE, SECOND, WIDTH, Process, Ticker, Vehicle, node_command, ns, textured
@@ -25,7 +26,7 @@ PLACES = {name: from_xyz_rpy((1.0, 0.3 * index, 1.5)) @ T_BASE_OPTICAL for index
 
 
 def write_bag(path, instants=12, storage="mcap"):
-    """Two cameras at 10 Hz, odometry, latched /tf_static, and a topic whose type nobody has."""
+    """Two cameras at 10 Hz, odometry and latched /tf_static."""
     with BagWriter(path, storage) as bag:
         bag.write("/tf_static", messages.transform_message(
             {("base_link", f"{name}_optical"): place for name, place in PLACES.items()}, START), START)
@@ -40,18 +41,20 @@ def write_bag(path, instants=12, storage="mcap"):
                           messages.camera_info_message(stamp, frame, CALIBRATION), stamp)
                 bag.write(f"/camera/{name}/image_raw/compressed",
                           messages.compressed_image_message(stamp, frame, jpeg), stamp)
-            bag.write("/strange", messages.point_cloud_message(stamp, "x", EMPTY), stamp)
     return path
 
 
-def _empty_cloud():
-    from img2three_ros.fileio.point_cloud2 import dense_cloud
-    from img2three_ros.structures import PointCloud
-
-    return dense_cloud(PointCloud(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32)))
-
-
-EMPTY = _empty_cloud()
+def write_strange_bag(path):
+    """A topic of a type that is not installed, beside an ordinary one."""
+    with Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as bag:
+        strange = bag.add_connection("/strange", "nobody_msgs/msg/Thing", msgdef="int32 x\n",
+                                     rihs01="RIHS01_" + 64 * "0")
+        odometry = bag.add_connection("/odom", "nav_msgs/msg/Odometry", typestore=messages.typestore())
+        message = messages.odometry_message(START, "odom", "base_link", np.eye(4))
+        for number in range(3):
+            bag.write(strange, START + number, b"\x00\x01\x00\x00\x07\x00\x00\x00")
+            bag.write(odometry, START + number, messages.typestore().serialize_cdr(message, "nav_msgs/msg/Odometry"))
+    return path
 
 
 def player_command(bag, *options, namespace):
@@ -109,6 +112,18 @@ def test_player_options_and_errors(namespace, tmp_path):
     with Process(player_command(tmp_path / "no_bag", namespace=namespace), tmp_path / "missing.log") as process:
         assert process.popen.wait(15) == 1
         assert "no bag at" in process.text and "Traceback" not in process.text
+
+
+def test_player_leaves_out_types_that_are_not_installed(namespace, tmp_path):
+    bag = write_strange_bag(tmp_path / "bag")
+    vehicle = Vehicle(namespace, ())
+    odometry = []
+    vehicle.create_subscription(Odometry, f"{namespace}/odom", odometry.append, 50)
+    with Process(player_command(bag, namespace=namespace), tmp_path / "player.log") as process:
+        vehicle.wait(lambda: len(odometry) == 3 and process.popen.poll() is not None, 20)
+        assert process.popen.returncode == 0
+        assert "/strange" in process.text and "nobody_msgs/msg/Thing is not installed" in process.text
+    vehicle.destroy_node()
 
 
 def test_rig_file_places_the_cameras_without_tf(namespace, tmp_path):

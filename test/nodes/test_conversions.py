@@ -5,11 +5,13 @@ from array import array
 import numpy as np
 import pytest
 from fake_reconstruction import fake_result
+from rclpy.time import Time
 
 from img2three_ros.config import OccupancyConfig
 from img2three_ros.fileio.occupancy_grid import OccupancyGridConfig, occupancy_grid_values
 from img2three_ros.fileio.point_cloud2 import dense_cloud, observed_voxels, obstacle_cloud, occupied_voxels, read_cloud
 from img2three_ros.nodes.conversions import bounds_message, byte_array, cloud_message, grid_message, stamp_ns
+from img2three_ros.nodes.input_age import InputAge
 from img2three_ros.nodes.mailbox import MailboxCounts
 from img2three_ros.nodes.parameters import StatusConfig
 from img2three_ros.nodes.status import CameraReport, Monitor, State, judge, judge_camera, report
@@ -104,12 +106,35 @@ def monitor_at(published_at=100.0, now=100.2, missing=(), pose=True):
     (monitor_at(now=106.0), [camera("front"), camera("left")], {}, State.STALE),
     (monitor_at(), [camera("front"), camera("left", None)], {"required": ("left",)}, State.ERROR),
     (monitor_at(), [camera("front"), camera("left", None)], {"min_cameras": 2}, State.ERROR),
+    (monitor_at(now=106.0), [camera("front", 6.0), camera("left", 6.0)], {"required": ("left",)}, State.STALE),
     (Monitor(), [camera("front")], {}, State.INACTIVE),
 ])
 def test_health(monitor, cameras, options, state):
     health = judge(monitor.snapshot(), cameras, StatusConfig(), **options)
     assert health.state == state
     assert bool(health.reasons) == (state != State.OK)
+
+
+class StoppedClock:
+    def __init__(self, seconds):
+        self.seconds = seconds
+
+    def now(self):
+        return Time(nanoseconds=round(self.seconds * 1e9))
+
+
+def test_age_of_images():
+    said = []
+    age = InputAge(StoppedClock(1000.0), said.append)
+    second = 10**9
+    assert age.refuses("/front", 999 * second, 2.0) is None
+    assert age.refuses("/front", 990 * second, 2.0)[0] == "too_old"
+    assert age.refuses("/front", 1002 * second, 2.0)[0] == "future_stamp"
+    assert age.refuses("/front", 990 * second, 0.0) is None and not said
+    assert age.refuses("/front", 900 * second, 0.0) is None  # far away: said once
+    assert age.refuses("/front", 900 * second, 0.0) is None
+    assert len(said) == 1 and "use_sim_time" in said[0]
+    assert InputAge(StoppedClock(0.0), said.append).refuses("/front", 5 * second, 2.0) is None
 
 
 def test_failure_is_an_error_until_a_frame_succeeds():

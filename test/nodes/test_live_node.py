@@ -264,6 +264,27 @@ def test_compressed_images_are_found_and_latched_tf_must_be_latched(namespace, t
         vehicle.wait(lambda: any(key.endswith("incompatible_qos") for key in vehicle.status), every=tick)
 
 
+def test_twelve_cameras_and_motion_from_tf(namespace, tmp_path):
+    names = tuple(f"camera_{number}" for number in range(12))
+    with driving(namespace, tmp_path, f"cameras:=[{', '.join(names)}]", cameras=names,
+                 motion_by_tf=True) as (vehicle, _process):
+        tick = Ticker(vehicle)
+        vehicle.wait(lambda: vehicle.status["state"] == "OK", every=tick, period=0.2)
+        assert vehicle.status["cameras.contributing"] == ",".join(names)
+        assert vehicle.status["last_output.ego_motion"] == "true"
+
+
+def test_one_grey_camera_without_motion(namespace, tmp_path):
+    def grey(image, info):
+        image.encoding, image.step, image.data = "mono8", image.width, image.data[:image.width * image.height]
+
+    with driving(namespace, tmp_path, "cameras:=[front]", cameras=("front",)) as (vehicle, _process):
+        tick = Ticker(vehicle, changes={"front": grey})
+        vehicle.move = lambda stamp, x: None
+        vehicle.wait(lambda: len(vehicle.heard["points"]) >= 3 and "ego motion" in vehicle.sentence, every=tick)
+        assert vehicle.status["state"] == "DEGRADED" and vehicle.status["cameras.missing"] == ""
+
+
 def test_camera_that_never_appears_is_named_with_the_remedy(namespace, tmp_path):
     with driving(namespace, tmp_path, "cameras:=[front, left, right, rear]") as (vehicle, process):
         tick = Ticker(vehicle)

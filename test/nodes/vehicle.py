@@ -67,7 +67,7 @@ class Vehicle(Node):
 
     def __init__(self, namespace: str, cameras: Sequence[str], compressed: bool = False,
                  image_topic: str = "{private}/{camera}/image", info_topic: str = "{private}/{camera}/camera_info",
-                 odometry_topic: str = "{private}/odometry") -> None:
+                 odometry_topic: str = "{private}/odometry", motion_by_tf: bool = False) -> None:
         super().__init__("vehicle", namespace=namespace)
         self.cameras, self.compressed = tuple(cameras), compressed
         private, self.node = f"{namespace}/img2three/input", f"{namespace}/img2three"
@@ -78,11 +78,17 @@ class Vehicle(Node):
         self.infos = {camera: self.create_publisher(
             CameraInfo, info_topic.format(private=private, camera=camera), 10) for camera in cameras}
         self.odometry = self.create_publisher(Odometry, odometry_topic.format(private=private), 10)
+        self.tf = None
+        if motion_by_tf:
+            from tf2_msgs.msg import TFMessage
+
+            self.tf = self.create_publisher(TFMessage, "/tf", 100)
         self.heard = defaultdict(list)
         for topic in ("points", "obstacle_points", "occupied_voxels", "observed_voxels"):
             self._hear(PointCloud2, topic)
         self._hear(OccupancyGrid, "occupancy_grid")
         self.status: dict[str, str] = {}
+        self.sentence = ""
         self.states: list[str] = []
         self.diagnostics: dict[str, int] = {}
         self.create_subscription(DiagnosticArray, f"{self.node}/status", self._on_status, LATCHED)
@@ -92,6 +98,7 @@ class Vehicle(Node):
         self.create_subscription(kind, f"{self.node}/output/{topic}", self.heard[topic].append, 20)
 
     def _on_status(self, message):
+        self.sentence = message.status[0].message
         self.status = {pair.key: pair.value for pair in message.status[0].values}
         if not self.states or self.states[-1] != self.status["state"]:
             self.states.append(self.status["state"])
@@ -121,11 +128,7 @@ class Vehicle(Node):
 
     def send(self, stamp: int, skip: Sequence[str] = (), changes: dict | None = None):
         """One instant: odometry, CameraInfo and image of every camera. changes: camera -> function of the image."""
-        odometry = Odometry(child_frame_id="base_link")
-        odometry.header.frame_id, odometry.header.stamp = "odom", as_time(stamp)
-        odometry.pose.pose.position.x = 5.0 * (stamp % (1000 * SECOND)) / SECOND
-        odometry.pose.pose.orientation.w = 1.0
-        self.odometry.publish(odometry)
+        self.move(stamp, 5.0 * (stamp % (1000 * SECOND)) / SECOND)
         for camera in self.cameras:
             if camera in skip:
                 continue
@@ -133,6 +136,23 @@ class Vehicle(Node):
             (changes or {}).get(camera, lambda image, info: None)(image, info)
             self.infos[camera].publish(info)
             self.images[camera].publish(image)
+
+    def move(self, stamp: int, x: float):
+        """The ego pose, on the odometry topic or as a transform."""
+        if self.tf is not None:
+            from geometry_msgs.msg import TransformStamped
+
+            stamped = TransformStamped(child_frame_id="base_link")
+            stamped.header.frame_id, stamped.header.stamp = "odom", as_time(stamp)
+            stamped.transform.translation.x, stamped.transform.rotation.w = x, 1.0
+            message = self.tf.msg_type()
+            message.transforms.append(stamped)
+            self.tf.publish(message)
+            return
+        odometry = Odometry(child_frame_id="base_link")
+        odometry.header.frame_id, odometry.header.stamp = "odom", as_time(stamp)
+        odometry.pose.pose.position.x, odometry.pose.pose.orientation.w = x, 1.0
+        self.odometry.publish(odometry)
 
     def image(self, camera: str, stamp: int):
         pixels = textured(self.cameras.index(camera), stamp)
