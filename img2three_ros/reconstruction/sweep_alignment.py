@@ -30,6 +30,7 @@ _ROTATION_PRIOR = np.radians(0.2)
 _TRANSLATION_PRIOR, _TRANSLATION_PRIOR_SHARE = 0.02, 0.02
 _CORRELATED_PIXELS = 20.0
 _MAX_SIGMAS = 4.0
+_CLEAR_GAIN = 0.92
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,7 @@ def align(cameras: Sequence[AlignmentCamera], T_now_before: Matrix) -> Matrix | 
         correction = correction + step
         pose = _moved(step) @ pose
     too_far = np.abs(correction) > _MAX_SIGMAS / np.sqrt(np.diag(information))
-    return None if too_far.any() or error >= 0.99 * first else pose
+    return None if too_far.any() or error >= _CLEAR_GAIN * first else pose
 
 
 def _normalised(image: Tensor) -> Tensor:
