@@ -337,9 +337,6 @@ class ReconstructionNode(LifecycleNode):
                              f"no message passes. Change its QoS, or ours with qos_overrides.{topic}")
 
     def _report(self) -> None:
-        if self._worker is not None and self.get_clock().now().nanoseconds == 0:
-            self._complaints.add("/clock", "no_clock", "use_sim_time is set, but nobody publishes /clock: play with "
-                                 "--clock, or set use_sim_time:=false")
         self._reporter.publish()
 
     def _publish_bounds_once(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -92,9 +93,15 @@ class Reporter:
         self._diagnostics.publish(array_message(
             stamp, [status, *camera_messages(name, cameras, config.status)]))
         if snapshot.active and snapshot.since_start > config.status.camera_timeout:
-            for camera in cameras:
-                if camera.problem:
-                    self._complaints.add(camera.name, "silent", f"camera '{camera.name}': {camera.problem}")
+            self._complain_of_silence(cameras)
+
+    def _complain_of_silence(self, cameras: Sequence[CameraReport]) -> None:
+        for camera in cameras:
+            if camera.problem:
+                self._complaints.add(camera.name, "silent", f"camera '{camera.name}': {camera.problem}")
+        if self._node.get_clock().now().nanoseconds == 0 and any(camera.received for camera in cameras):
+            self._complaints.add("/clock", "no_clock", "images come, but no time: use_sim_time is set and nobody "
+                                 "publishes /clock. Play with --clock, or set use_sim_time:=false")
 
     def _cameras(self) -> list[CameraReport]:
         if self._assembler is None:

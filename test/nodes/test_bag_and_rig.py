@@ -177,3 +177,15 @@ def test_real_engine_on_a_looped_recording_with_sim_time(namespace, tmp_path):
         node.popen.send_signal(signal.SIGINT)
         assert node.popen.wait(5) == 0
     vehicle.destroy_node()
+
+
+def test_images_without_clock_are_named(namespace, tmp_path):
+    rig = rig_file(tmp_path / "rig.yaml", namespace)
+    vehicle = Vehicle(namespace, CAMERAS, compressed=True, image_topic=namespace + "/camera/{camera}/image_raw",
+                      info_topic=namespace + "/camera/{camera}/camera_info", odometry_topic=namespace + "/odom")
+    parameters = (f"rig_file:={rig}", "use_sim_time:=true", "status.period:=0.2", "status.camera_timeout:=0.3")
+    with Process(node_command(namespace, *parameters), tmp_path / "node.log") as process:
+        vehicle.wait_active()
+        vehicle.wait(lambda: "nobody publishes /clock" in process.text, every=Ticker(vehicle))
+        assert vehicle.heard["points"]  # complete sets need no time to be given out
+    vehicle.destroy_node()
