@@ -57,6 +57,7 @@ class SweepConfig:
     max_depth: float = setting(100.0, "farthest plane", unit="m", low=1.0)
     full_resolution_pixels: int = setting(400_000, "rigs whose images together have at most this many pixels are "
                                           "matched at full resolution, larger ones at half", unit="px", low=0)
+    min_confidence: float = setting(0.2, "depth less likely to be right than this is not given", low=0.0, high=1.0)
     max_sources: int = setting(3, "source views matched against each reference view", low=1, high=12)
 
 

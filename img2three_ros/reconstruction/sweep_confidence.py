@@ -17,8 +17,8 @@ from ..geometry.plane_sweep import PairWarp
 
 _TEMPERATURE = 0.05
 _MATCHING_PRECISION = 0.5
-_WEIGHTS = (0.45, 0.22, 1.14, -1.73, 2.01)
-_BIAS = -2.06
+_WEIGHTS = (0.31, 0.8, 1.09, -2.31, 0.21, -1.37, -1.8)
+_BIAS = 0.11
 
 
 def probability_near(aggregated: Tensor, numbers: Tensor, planes: Tensor, tolerance: float = 1.25) -> Tensor:
@@ -86,14 +86,33 @@ def surface_support(number: Tensor) -> Tensor:
     return count / 16.0
 
 
-def clues(peak: Tensor, matched: Tensor, support: Tensor, conflict: Tensor, surface: Tensor) -> Tensor:
-    """(5, h, w) the numbers that ``confidence`` weighs; all arguments (h, w) in 0..1."""
+def discontinuity(inverse_depth: Tensor, reach: int = 3) -> tuple[Tensor, Tensor]:
+    """How near (h, w) a pixel is to a depth edge, as the nearer and as the farther side: two tensors 0..1.
+
+    Windows that overlap an edge carry the nearer depth over it, so what lies next to a jump to the background is less
+    certain the nearer it is to it.
+    """
+    logarithm = torch.log(inverse_depth)[None, None]
+    near, far = torch.zeros_like(inverse_depth), torch.zeros_like(inverse_depth)
+    for radius in range(1, reach + 1):
+        side = 2 * radius + 1
+        highest = F.max_pool2d(logarithm, side, stride=1, padding=radius)
+        lowest = -F.max_pool2d(-logarithm, side, stride=1, padding=radius)
+        near += ((logarithm - lowest)[0, 0] > 0.25) / reach
+        far += ((highest - logarithm)[0, 0] > 0.25) / reach
+    return near, far
+
+
+def clues(peak: Tensor, matched: Tensor, support: Tensor, conflict: Tensor, surface: Tensor,
+          inverse_depth: Tensor) -> Tensor:
+    """(7, h, w) the numbers that ``confidence`` weighs; all arguments (h, w)."""
     peak = peak.clamp(0.002, 0.998)
-    return torch.stack((torch.log(peak / (1.0 - peak)), matched, support, conflict, surface))
+    near, far = discontinuity(inverse_depth)
+    return torch.stack((torch.log(peak / (1.0 - peak)), matched, support, conflict, surface, near, far))
 
 
 def confidence(values: Tensor) -> Tensor:
-    """Probability (h, w) that depth is within 25 % of the truth, from ``clues`` (5, h, w)."""
+    """Probability (h, w) that depth is within 25 % of the truth, from ``clues`` (7, h, w)."""
     weights = values.new_tensor(_WEIGHTS).reshape(-1, 1, 1)
     return torch.sigmoid((weights * values).sum(0) + _BIAS)
 

@@ -33,11 +33,13 @@ from .sweep_sources import Source, choose_sources
 from .views import DepthView, Geometry, PreparedFrame, View, relative_pose
 
 _REMEMBERED_FRAMES = 8
+_FARTHEST = 0.5
+"""Plane numbers up to this are the sky or beyond reach: no depth."""
 
 
 @dataclass(eq=False)
 class _Estimate:
-    """What is known of one view. number: (Hf, Wf) plane numbers at the fine scale; the rest on every second of these pixels."""
+    """What is known of one view. number: (Hf, Wf) plane numbers at the fine scale; the rest on every second pixel of it."""
 
     view: View
     pyramid: Pyramid
@@ -162,7 +164,7 @@ class SweepEngine:
         peaks = probability_near(aggregated, numbers, self.planes)
         winner = numbers.round().long().clamp(0, len(self.planes) - 1)
         scores = 1.0 - volumes.gather(1, winner[:, None])[:, 0].clamp(0.0, 1.0)
-        for estimate, number, peak, score in zip(group, numbers, peaks, scores):
+        for estimate, number, peak, score in zip(group, numbers, peaks, scores, strict=True):
             estimate.number, estimate.peak, estimate.matched = number, peak, score
 
     def _volume(self, estimate: _Estimate) -> Tensor:
@@ -198,7 +200,7 @@ class SweepEngine:
                              source.T_source_reference), source.view.size) for source in estimate.sources])
         support, conflict = agreement(estimate.inverse_depth, self._other_depths(frame, estimate, keyframes))
         estimate.confidence = confidence(clues(estimate.peak, estimate.matched, support, conflict,
-                                               surface_support(coarse)))
+                                               surface_support(coarse), estimate.inverse_depth))
         guide = fine.image[0, 0]
         sure, sigma = upsample(torch.stack((estimate.confidence, relative_sigma(moved))), coarse,
                                guide[::2, ::2], guide, 0.0)
@@ -207,7 +209,7 @@ class SweepEngine:
             number, sure, sigma = upsample(torch.stack((number, sure, sigma)), number, guide,
                                            grey(view.image)[0, 0], 0.5)
         usable = view.mask & self.ego_mask.mask(view)
-        valid = usable & (number > 0.5)
+        valid = usable & (number > _FARTHEST) & (sure >= self.config.min_confidence)
         return DepthView(view, 1.0 / inverse_depth_at(number, self.planes),
                          torch.where(valid, sure.clamp(0.0, 1.0), torch.zeros_like(sure)), sigma, valid)
 

@@ -67,12 +67,12 @@ def _blend(padded: Tensor, target: Tensor, down: float, right: float) -> Tensor:
                 neighbours.append(sample)
                 weights.append(1e-6 + wy * wx * torch.exp(-(sample[-1] - target).abs() / _GREY_SIGMA))
     leader, most = neighbours[0][-2], weights[0]
-    for sample, weight in zip(neighbours[1:], weights[1:]):
+    for sample, weight in zip(neighbours[1:], weights[1:], strict=True):
         leader = torch.where(weight > most, sample[-2], leader)
         most = torch.maximum(most, weight)
     total = torch.zeros_like(neighbours[0][:-2])
     norm = torch.full_like(most, 1e-9)
-    for sample, weight in zip(neighbours, weights):
+    for sample, weight in zip(neighbours, weights, strict=True):
         weight = weight * ((sample[-2] - leader).abs() < _SAME_SURFACE)
         total += sample[:-2] * weight
         norm += weight

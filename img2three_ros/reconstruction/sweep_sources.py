@@ -35,7 +35,7 @@ def choose_sources(frame: PreparedFrame, view: View, keyframes: Sequence[Prepare
     """
     candidates = [(other, seen) for other in (frame, *keyframes) for seen in other.views if seen is not view]
     poses = [relative_pose(frame, view, other, seen) for other, seen in candidates]
-    quality = [_quality(view, seen, pose) for (_, seen), pose in zip(candidates, poses)]
+    quality = [_quality(view, seen, pose) for (_, seen), pose in zip(candidates, poses, strict=True)]
     chosen: list[Source] = []
     shown = np.zeros((2, *quality[0].shape)) if quality else np.zeros((2, 0))
     remaining = set(range(len(candidates)))
