@@ -1,13 +1,11 @@
 """ROS parameters generated from the configuration dataclasses: one string names a setting everywhere.
 
-``python -m img2three_ros.nodes.parameters > config/params.yaml`` writes the file of defaults; with ``--markdown`` it
-prints the table for documents.
+``python -m img2three_ros.nodes.parameters > config/params.yaml`` writes the file of defaults.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -137,13 +135,6 @@ def yaml_of(config: NodeConfig) -> str:
     return "\n".join([head, "/**:", "  ros__parameters:", *_yaml_lines(config)]) + "\n"
 
 
-def markdown_of(config: NodeConfig) -> str:
-    """A table of all parameters."""
-    rows = [f"| `{leaf.path}` | `{_scalar(leaf.value)}` | {_description(leaf)}{_limits(leaf)} |"
-            for leaf in settings(config)]
-    return "\n".join(["| parameter | default | meaning |", "|---|---|---|", *rows]) + "\n"
-
-
 def _yaml_lines(config: NodeConfig) -> Iterator[str]:
     # Leaves outside any group first: a group may sit between them in the dataclass.
     leaves = sorted(settings(config), key=lambda leaf: "." in leaf.path)
@@ -180,4 +171,4 @@ def _scalar(value: Value) -> str:
 
 
 if __name__ == "__main__":
-    print((markdown_of if "--markdown" in sys.argv else yaml_of)(NodeConfig()), end="")
+    print(yaml_of(NodeConfig()), end="")
