@@ -324,6 +324,8 @@ class ReconstructionNode(LifecycleNode):
             config = changed(self.config, {parameter.name: parameter.value for parameter in parameters})
         except InputError as error:
             return SetParametersResult(successful=False, reason=str(error))
+        if config == self.config:  # parameters of others, such as qos_overrides
+            return SetParametersResult(successful=True)
         self.config = config
         self._reporter.config = config
         if self._worker is not None:
