@@ -19,6 +19,7 @@ _TEMPERATURE = 0.05
 _MATCHING_PRECISION = 0.5
 _WEIGHTS = (0.31, 0.8, 1.09, -2.31, 0.21, -1.37, -1.8)
 _BIAS = 0.11
+_SOME_MATCH, _SOME_PARALLAX, _GUESS = 0.15, 0.25, 0.4
 
 
 def probability_near(aggregated: Tensor, numbers: Tensor, planes: Tensor, tolerance: float = 1.25) -> Tensor:
@@ -111,10 +112,16 @@ def clues(peak: Tensor, matched: Tensor, support: Tensor, conflict: Tensor, surf
     return torch.stack((torch.log(peak / (1.0 - peak)), matched, support, conflict, surface, near, far))
 
 
-def confidence(values: Tensor) -> Tensor:
-    """Probability (h, w) that depth is within 25 % of the truth, from ``clues`` (7, h, w)."""
+def confidence(values: Tensor, matched: Tensor, moved: Tensor) -> Tensor:
+    """Probability (h, w) that depth is within 25 % of the truth, from ``clues`` (7, h, w).
+
+    What only follows from the surroundings and the ground, because nothing matches (``matched`` (h, w), ZNCC) or nothing
+    moves (``moved`` (h, w), see ``parallax``), is a guess and never counts as more than likely.
+    """
     weights = values.new_tensor(_WEIGHTS).reshape(-1, 1, 1)
-    return torch.sigmoid((weights * values).sum(0) + _BIAS)
+    likely = torch.sigmoid((weights * values).sum(0) + _BIAS)
+    evidence = (matched / _SOME_MATCH).clamp(0.0, 1.0) * (moved / _SOME_PARALLAX).clamp(0.0, 1.0)
+    return torch.lerp(likely.clamp(max=_GUESS), likely, evidence)
 
 
 def relative_sigma(moved: Tensor) -> Tensor:

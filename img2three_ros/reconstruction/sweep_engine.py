@@ -200,7 +200,8 @@ class SweepEngine:
                              source.T_source_reference), source.view.size) for source in estimate.sources])
         support, conflict = agreement(estimate.inverse_depth, self._other_depths(frame, estimate, keyframes))
         estimate.confidence = confidence(clues(estimate.peak, estimate.matched, support, conflict,
-                                               surface_support(coarse), estimate.inverse_depth))
+                                               surface_support(coarse), estimate.inverse_depth),
+                                         estimate.matched, moved)
         guide = fine.image[0, 0]
         sure, sigma = upsample(torch.stack((estimate.confidence, relative_sigma(moved))), coarse,
                                guide[::2, ::2], guide, 0.0)
