@@ -79,7 +79,7 @@ def _drive(recording: Path, output: Path, settings: Mapping[str, object], rate: 
     node_command = [sys.executable, "-m", "img2three_ros.nodes.reconstruction_node", "--ros-args",
                     *(part for parameter in parameters for part in ("-p", parameter))]
     player_command = [sys.executable, "-m", "img2three_ros.nodes.bag_player_node", str(recording),
-                      "--rate", str(rate), "--wait-for-subscribers", "10"]
+                      "--rate", str(rate), "--wait-for-subscribers", "10", "--linger", "5"]
     with listening() as listener, _process(node_command, output / "node.log"):
         with console.status("waiting for the node to become active ..."):
             _wait(listener, lambda: bool(listener.status), NODE_READY_TIMEOUT, output / "node.log")
@@ -87,7 +87,6 @@ def _drive(recording: Path, output: Path, settings: Mapping[str, object], rate: 
                 console.status("driving: player and node run as separate processes over Fast DDS ..."):
             while player.poll() is None:
                 listener.spin_for(0.5)
-            listener.spin_for(5.0)
     return listener
 
 

@@ -40,6 +40,7 @@ class BagPlayer(Node):
         self._outputs = {info.name: output for info in played if (output := self._create(info)) is not None}
         self._latched = {info.name for info in played if info.latched}
         self._clock_output = self.create_publisher(Clock, "/clock", reliable_qos(10))
+        self._now = 0
 
     def play(self) -> None:
         """Play to the end (forever with ``--loop``). Returns when done."""
@@ -56,6 +57,7 @@ class BagPlayer(Node):
             if not self._options.loop:
                 break
         self._flush()
+        self._linger()
 
     def close(self) -> bool:
         """Close the bag."""
@@ -71,6 +73,13 @@ class BagPlayer(Node):
             return None
         qos = latched_qos(max(info.count, 1)) if info.latched else reliable_qos(20)
         return self.create_publisher(kind, info.name, qos)
+
+    def _linger(self) -> None:
+        """Tick on after the end: who measures latency with /clock would see time stand still."""
+        end, started, rate = self._now, time.monotonic(), self._options.rate
+        while (passed := time.monotonic() - started) < self._options.linger:
+            self._tick(end + round(passed * rate * NANOSECONDS))
+            handle_one(self, CLOCK_PERIOD)
 
     def _play_once(self) -> int:
         """One pass. Message times decide, scaled by ``--rate``."""
@@ -101,6 +110,7 @@ class BagPlayer(Node):
         self._tick(max(due, begin))
 
     def _tick(self, now: int) -> None:
+        self._now = now
         self._clock_output.publish(Clock(clock=header(now, "").stamp))
 
     def _wait_for_subscribers(self) -> None:
@@ -133,6 +143,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("bag", type=Path, help="rosbag2 folder, .mcap or .db3 file")
     parser.add_argument("--rate", type=_positive, default=1.0, help="speed; 0.5 = half (default 1)")
     parser.add_argument("--loop", action="store_true", help="start again at the end, until stopped")
+    parser.add_argument("--linger", type=float, default=0.0, metavar="SECONDS",
+                        help="keep /clock running this long after the end (default 0)")
     parser.add_argument("--start", type=float, default=0.0, help="seconds to skip at the beginning")
     parser.add_argument("--topics", nargs="+", help="only these topics (default: all)")
     parser.add_argument("--wait-for-subscribers", type=float, default=5.0, metavar="SECONDS",
