@@ -77,8 +77,6 @@ class FrameAssembler:
             if state.rig.mask_file is not None:
                 state.mask = load_mask(state.rig.mask_file)
 
-    # --- messages in -------------------------------------------------------------------------------------------
-
     def add_image(self, camera: str, message: Any, now_ns: int) -> list[ImageSet[Any]]:
         """Check and queue an image; returns the sets that are due. A bad image is counted, never raised."""
         state = self._states[camera]
@@ -159,8 +157,6 @@ class FrameAssembler:
             self._synchronizer.reset()
             self._motion.reset()
 
-    # --- frames out --------------------------------------------------------------------------------------------
-
     def ready(self, image_set: ImageSet[Any]) -> bool:
         """True if odometry already reaches the newest image of the set, or there is none to wait for.
 
@@ -205,8 +201,6 @@ class FrameAssembler:
                 self._states[image.camera].in_progress -= 1
                 self._states[image.camera].rejected[reason] += 1
 
-    # --- what happened -----------------------------------------------------------------------------------------
-
     def counters(self) -> Mapping[str, CameraCount]:
         """Counters of each camera; ``waiting`` includes images of sets that are not assembled yet."""
         with self._lock:
@@ -241,8 +235,6 @@ class FrameAssembler:
     def acting_reference(self) -> str:
         """The camera whose images ask for sets now."""
         return self._synchronizer.acting_reference
-
-    # --- inside ------------------------------------------------------------------------------------------------
 
     def _out(self, sets: list[ImageSet[Any]]) -> list[ImageSet[Any]]:
         for image_set in sets:

@@ -88,8 +88,6 @@ class ReconstructionNode(LifecycleNode):
         self._jumps = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=jump, on_clock_change=True), post_callback=self._on_clock_jump)
 
-    # --- lifecycle ---------------------------------------------------------------------------------------------
-
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the rig, load the engine, announce the outputs."""
         return self._transition(self._configure, super().on_configure, state)
@@ -206,8 +204,6 @@ class ReconstructionNode(LifecycleNode):
         self._worker = None
         return True
 
-    # --- messages in (executor thread) -------------------------------------------------------------------------
-
     def _listen_to_motion(self) -> list[Any]:
         def listen(kind: type, topic: str, callback: Callable[[Any], None], qos: Any) -> Any:
             return subscribe(self, kind, topic, self._guarded(callback), qos, self._on_incompatible)
@@ -263,8 +259,6 @@ class ReconstructionNode(LifecycleNode):
                                      + traceback.format_exc(limit=4))
         return guarded
 
-    # --- work (worker thread) ----------------------------------------------------------------------------------
-
     def assemble(self, item: Work) -> Frame:
         """Image set -> frame. Raises InputError if nothing usable, or no required camera, is in it."""
         deadline = item.received + ODOMETRY_PATIENCE
@@ -297,8 +291,6 @@ class ReconstructionNode(LifecycleNode):
         self._reporter.monitor.error(text, failed=True)
         self._complaints.add("frame", "failure", f"frame at {item.images.stamp} ns: {text}\n{trace}")
         self._reporter.publish_soon()
-
-    # --- services, parameters, time ----------------------------------------------------------------------------
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._worker is not None

@@ -30,7 +30,7 @@ def test_leading_slash_is_the_same_frame():
 
 
 def test_missing_frame_is_an_error_that_names_it():
-    with pytest.raises(InputError, match="'radar'.*known frames: base_link, camera, mast") as error:
+    with pytest.raises(InputError, match=r"'radar'.*known frames: base_link, camera, mast") as error:
         tree().lookup("base_link", "radar")
     assert error.value.reason == "transform"
 

@@ -78,9 +78,6 @@ def test_bounds_are_the_box_of_the_grid():
     assert (marker.scale.x, marker.scale.y, marker.scale.z) == (40.0, 10.0, 4.0)
 
 
-# --- health --------------------------------------------------------------------------------------------------------
-
-
 def camera(name, silent=0.1, problem=""):
     return CameraReport(name, f"/{name}", silent, 10, 9, 0, {"late": 1}, problem)
 

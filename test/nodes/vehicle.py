@@ -107,8 +107,6 @@ class Vehicle(Node):
         self.diagnostics.update({entry.name: entry.level[0] for entry in message.status
                                  if entry.name.startswith(self.node)})
 
-    # --- sending -----------------------------------------------------------------------------------------------
-
     def place_cameras(self, qos=LATCHED):
         """Latched /tf_static: every camera half a metre above base_link, looking ahead."""
         from geometry_msgs.msg import TransformStamped
@@ -170,8 +168,6 @@ class Vehicle(Node):
         info.k = [120.0, 0.0, WIDTH / 2 - 0.5, 0.0, 120.0, HEIGHT / 2 - 0.5, 0.0, 0.0, 1.0]
         info.header.stamp, info.header.frame_id = as_time(stamp), f"{camera}_optical"
         return info
-
-    # --- waiting -----------------------------------------------------------------------------------------------
 
     def wait(self, condition: Callable[[], bool], timeout: float = 15.0, every: Callable[[], None] | None = None,
              period: float = 0.1) -> None:
