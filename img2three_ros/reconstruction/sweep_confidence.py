@@ -115,8 +115,8 @@ def clues(peak: Tensor, matched: Tensor, support: Tensor, conflict: Tensor, surf
 def confidence(values: Tensor, matched: Tensor, moved: Tensor) -> Tensor:
     """Probability (h, w) that depth is within 25 % of the truth, from ``clues`` (7, h, w).
 
-    What only follows from the surroundings and the ground, because nothing matches (``matched`` (h, w), ZNCC) or nothing
-    moves (``moved`` (h, w), see ``parallax``), is a guess and never counts as more than likely.
+    What only follows from the surroundings and the ground, because nothing matches (``matched`` (h, w), ZNCC) or
+    nothing moves (``moved`` (h, w), see ``parallax``), is a guess, however well it fits.
     """
     weights = values.new_tensor(_WEIGHTS).reshape(-1, 1, 1)
     likely = torch.sigmoid((weights * values).sum(0) + _BIAS)

@@ -39,7 +39,7 @@ _FARTHEST = 0.5
 
 @dataclass(eq=False)
 class _Estimate:
-    """What is known of one view. number: (Hf, Wf) plane numbers at the fine scale; the rest on every second pixel of it."""
+    """What is known of one view. number: (Hf, Wf) plane numbers at the fine scale, the rest on every second pixel."""
 
     view: View
     pyramid: Pyramid
