@@ -118,9 +118,9 @@ def _process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byt
 @contextmanager
 def _private_ros_domain() -> Iterator[None]:
     """Keep the demo away from a vehicle on the same network, and give Fast DDS room for images."""
-    profile = Path(__file__).resolve().parents[2] / "config" / "fastdds_shared_memory.xml"
     wanted = {"ROS_DOMAIN_ID": str(60 + os.getpid() % 40), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    if profile.exists():
+    profile = _shared_memory_profile()
+    if profile is not None:
         wanted["FASTDDS_DEFAULT_PROFILES_FILE"] = str(profile)
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})
@@ -150,6 +150,15 @@ def _report(recording: Path, output: Path, settings: Mapping[str, object], conso
         result = evaluate_bag(recording, output, config, tail=REPORT_TAIL)
         save_picture(picture_of(result.shown.reconstruction, title="img2three_ros"), output / "demo.jpg")
     print_result(result, console)
+
+
+def _shared_memory_profile() -> Path | None:
+    """The profile in the source tree, or where pip or colcon installed it."""
+    name = Path("config") / "fastdds_shared_memory.xml"
+    prefixes = [sys.prefix, *filter(None, os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep))]
+    places = [Path(__file__).resolve().parents[2] / name,
+              *(Path(prefix) / "share" / "img2three_ros" / name for prefix in prefixes)]
+    return next((place for place in places if place.exists()), None)
 
 
 def _print_summary(listener: OutputListener, truth: TruthScores | None, console: Console) -> None:
