@@ -80,6 +80,29 @@ class PairWarp:
         return coordinates.permute(1, 2, 3, 0), factor
 
 
+    def window(self, rows: slice, columns: slice) -> PairWarp:
+        """The warp of a part of the reference image."""
+        return PairWarp(self.infinity[:, rows, columns], self.parallax)
+
+    def seen(self, inverse_depth: Tensor, margin: int) -> tuple[slice, slice]:
+        """Rows and columns of the reference that the source sees at any of the inverse depths (N,), plus a margin.
+
+        Bounds are multiples of 4; both are empty where it sees nothing. Judged on every fourth pixel and plane.
+        """
+        height, width = self.infinity.shape[1:]
+        sparse = self.window(slice(None, None, 4), slice(None, None, 4))
+        grid, _ = sparse.grid(torch.cat((inverse_depth[::4], inverse_depth[-1:])).reshape(-1, 1, 1))
+        inside = (grid.abs() < 1.05).all(-1).any(0)
+        bounds = []
+        for along, size in ((inside.any(1), height), (inside.any(0), width)):
+            hit = torch.nonzero(along)
+            if len(hit) == 0:
+                return slice(0, 0), slice(0, 0)
+            low = max(0, (4 * int(hit[0]) - margin) // 4 * 4)
+            bounds.append(slice(low, min(size, -(-(4 * int(hit[-1]) + margin) // 4) * 4)))
+        return bounds[0], bounds[1]
+
+
 def upward_component(T_base_camera: Matrix, intrinsics: Tensor, height: int, width: int) -> Tensor:
     """(H, W) float32 metres of height gained per metre of depth along each pixel's ray."""
     up = torch.as_tensor(T_base_camera[2, :3], dtype=torch.float32, device=intrinsics.device)

@@ -7,6 +7,7 @@ within one matching window by more than a plane, and correlates only when the wi
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,6 +91,15 @@ class WindowStatistics:
         self.mean = self._sum(level.image) / self.count
         self.variance = (self._sum(level.image ** 2) / self.count - self.mean ** 2).clamp(min=0.0) + NOISE_VARIANCE
 
+    def window(self, rows: slice, columns: slice) -> WindowStatistics:
+        """The same for a part of the image; bounds are multiples of the stride."""
+        part = copy.copy(self)
+        part.image = self.image[:, rows, columns]
+        small = tuple(slice(bound.start // self.stride, -(-bound.stop // self.stride)) for bound in (rows, columns))
+        part.count, part.mean, part.variance = (
+            values[..., small[0], small[1]] for values in (self.count, self.mean, self.variance))
+        return part
+
     def correlation(self, warped: Tensor) -> Tensor:
         """ZNCC (N, h, w) in -1..1 of warped source intensities (N, H, W) with the reference."""
         warped = warped.unsqueeze(0)
@@ -132,10 +142,11 @@ class BestSources:
         self.first = torch.full(shape, -1.0, device=device)
         self.second = torch.full(shape, -1.0, device=device)
 
-    def add(self, score: Tensor) -> None:
-        """Take in one source's scores; -1 = not seen."""
-        torch.maximum(self.second, torch.minimum(self.first, score), out=self.second)
-        torch.maximum(self.first, score, out=self.first)
+    def add(self, score: Tensor, rows: slice = slice(None), columns: slice = slice(None)) -> None:
+        """Take in one source's scores (N, h, w) of these rows and columns; -1 = not seen."""
+        first, second = self.first[:, rows, columns], self.second[:, rows, columns]
+        second.copy_(torch.maximum(second, torch.minimum(first, score)))
+        first.copy_(torch.maximum(first, score))
 
     def score(self) -> Tensor:
         """Combined ZNCC; -1 where no source sees the hypothesis."""
@@ -163,12 +174,19 @@ def cost_volume(reference: Pyramid, sources: Sequence[tuple[Pyramid, Matrix]], p
                                    source.fine.intrinsics, source.fine.size)
         to_coarse = PairWarp.between(T_source_reference, coarse.intrinsics, coarse.size,
                                      source.coarse.intrinsics, source.coarse.size)
-        score = correlate(detail, source.fine, to_fine, stack)
-        blurred = correlate(context, source.coarse, to_coarse, stack)
+        rows, columns = to_fine.seen(planes, margin=12)
+        if rows.stop == rows.start:
+            continue
+        (rows2, columns2) = (slice(part.start // 2, part.stop // 2) for part in (rows, columns))
+        near = detail.window(rows, columns)
+        score = correlate(near, source.fine, to_fine.window(rows, columns), stack)
+        blurred = correlate(context.window(rows2, columns2), source.coarse, to_coarse.window(rows2, columns2), stack)
         seen = (score > -1.0) & (blurred > -1.0)
-        road = correlate(detail, source.fine, to_fine, flat)
-        score.scatter_reduce_(0, nearest, road.masked_fill_(flat[:, ::2, ::2] <= 0.0, -1.0), "amax")
-        best.add(torch.where(seen, torch.lerp(score, blurred, _COARSE_SHARE), score))
+        part = flat[:, rows, columns]
+        road = correlate(near, source.fine, to_fine.window(rows, columns), part)
+        road.masked_fill_(part[:, ::2, ::2] <= 0.0, -1.0)
+        score.scatter_reduce_(0, nearest[:, rows2, columns2], road, "amax")
+        best.add(torch.where(seen, torch.lerp(score, blurred, _COARSE_SHARE), score), rows2, columns2)
     return 1.0 - best.score().clamp(min=0.0)
 
 

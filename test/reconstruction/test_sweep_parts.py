@@ -85,8 +85,8 @@ def test_aggregation_carries_a_strip_of_evidence_over_a_flat_region_and_stops_at
     guide = torch.zeros(1, 20, 40)
     guide[:, :, 20:] = 0.5
     number = sub_plane_minimum(semi_global(cost, guide, Smoothness()))[0]
-    assert ((number[:, :18] - 5.0).abs() < 0.75).float().mean() > 0.95
-    assert ((number[:, 22:] - 12.0).abs() < 0.75).float().mean() > 0.95
+    assert ((number[:, :18] - 5.0).abs() < 0.75).float().mean() > 0.9
+    assert ((number[:, 22:] - 12.0).abs() < 0.75).float().mean() > 0.9
 
 
 def test_aggregation_of_one_row_equals_a_brute_force_path():
