@@ -52,7 +52,7 @@ class KeyframeConfig:
 class SweepConfig:
     """The ``sweep`` engine: plane sweep without weights."""
 
-    planes: int = setting(96, "inverse-depth planes", low=8, high=256)
+    planes: int = setting(80, "inverse-depth planes", low=8, high=256)
     min_depth: float = setting(1.5, "nearest plane", unit="m", low=0.1)
     max_depth: float = setting(100.0, "farthest plane", unit="m", low=1.0)
     full_resolution_pixels: int = setting(400_000, "rigs whose images together have at most this many pixels are "
