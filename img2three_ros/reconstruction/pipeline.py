@@ -55,7 +55,8 @@ class ReconstructionPipeline:
         )
 
     def reset(self) -> None:
-        """Forget the past (time jump): keyframes and fused evidence."""
+        """Forget the past (time jump): what the engine remembers, keyframes and fused evidence."""
+        self.engine.reset()
         self.keyframes.reset()
         self.fusion.reset()
 

@@ -84,6 +84,11 @@ class Engine(Protocol):
         """
         ...
 
+    def reset(self) -> None:
+        """Forget what was learned from earlier frames (time jump)."""
+        ...
+
+
 
 def relative_pose(frame: PreparedFrame, view: View, other_frame: PreparedFrame, other_view: View) -> Matrix:
     """``T_other_view`` (4, 4) float64: from the optical frame of ``view`` into that of ``other_view``.

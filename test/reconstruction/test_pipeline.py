@@ -29,7 +29,7 @@ def drive():
 
 
 def test_depth_is_right_where_it_is_confident(drive):
-    vehicle, frames, results = drive
+    vehicle, _, results = drive
     for image in results[-1].depth_images:
         truth = vehicle.render(image.name, image.stamp).depth
         scores = depth_scores(image, truth)
