@@ -37,6 +37,8 @@ Cameras = Annotated[str | None, typer.Option(help="only these cameras, comma sep
 
 def main() -> None:
     """Entry point: an InputError is one clear line and exit code 2."""
+    # torch's idle threads must sleep, not spin: busy machines are many times slower otherwise.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except InputError as error:

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["ROS_DOMAIN_ID"] = str(30 + os.getpid() % 70)
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_shared_memory.xml"))
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")
