@@ -16,7 +16,8 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).resolve().parents[2]
-NODES = ("reconstruction_node", "simulated_vehicle_node")
+NODES = {"reconstruction_node": ("--ros-args", "-p", "cameras:=[front]"), "simulated_vehicle_node": ()}
+"""Nodes that run until they are told to stop, and the arguments they cannot do without."""
 EXECUTABLES = {"img2three", "bag_player_node", *NODES}
 START_SECONDS = 60
 STOP_SECONDS = 20
@@ -146,7 +147,7 @@ def test_node_starts_and_stops_on_interrupt(installation, node, tmp_path):
     log = tmp_path / "log.txt"
     with log.open("w") as output:
         process = subprocess.Popen(
-            installation.command(installation.executables / node),
+            installation.command(installation.executables / node, *NODES[node]),
             env=installation.environment, cwd=tmp_path, stdout=output, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
     wait_for_first_log_line(process, log)
@@ -162,6 +163,6 @@ def test_node_starts_and_stops_on_interrupt(installation, node, tmp_path):
 def test_bag_player_names_what_it_lacks(installation, tmp_path):
     pytest.importorskip("rclpy")
     absent = tmp_path / "absent"
-    player = installation.run(installation.executables / "bag_player_node", "--ros-args", "-p", f"bag:={absent}")
+    player = installation.run(installation.executables / "bag_player_node", absent)
     assert player.returncode not in (0, 124) and str(absent) in player.stdout + player.stderr
     assert "Traceback" not in player.stderr
