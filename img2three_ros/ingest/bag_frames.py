@@ -13,7 +13,7 @@ from ..fileio.point_cloud2 import read_xyz
 from ..fileio.rosbag import BagReader
 from ..geometry.transforms import apply
 from ..structures import Frame, InputError
-from .bag_topics import find_cameras, find_lidar, find_odometry
+from .bag_topics import find_cameras, find_lidar, find_odometry, unused_images
 from .camera_rig import CameraRig
 from .checks import checked_frame_id, checked_stamp
 from .frame_assembler import CameraCount, FrameAssembler
@@ -31,7 +31,8 @@ class BagSummary:
     """What happened while a bag was read: filled by ``read_frames`` as it goes.
 
     expected: about how many frames there will be. frames: given out. cameras: counters of each camera.
-    rejected: odometry, TF and CameraInfo messages by reason. problems: sentences.
+    rejected: odometry, TF and CameraInfo messages by reason. problems: sentences, also
+    of what went wrong for a while only.
     """
 
     expected: int = 0
@@ -54,7 +55,8 @@ def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence
     config = config or Config()
     summary = BagSummary() if summary is None else summary
     with BagReader(bag) as reader:
-        rig = find_cameras(reader, cameras, _loaded(rig))
+        given = _loaded(rig)
+        rig = find_cameras(reader, cameras, given)
         sync = replace(config.sync, max_wait=max(config.sync.max_wait, _PATIENCE))
         assembler = FrameAssembler(rig.names, sync, rig, rectified=config.prepare.rectified, history=_WHOLE_BAG)
         for name, message in _motion_messages(reader, rig.odometry_topic):
@@ -81,7 +83,8 @@ def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence
         summary.cameras, summary.rejected = assembler.counters(), assembler.rejected_messages()
         absent = (f"camera '{camera.name}': the bag has no images on '{camera.image_topic}'" for camera in rig.cameras
                   if not counts[camera.name])
-        summary.problems = (*absent, *assembler.problems(), *reader.warnings)
+        unused = () if cameras or given is not None else unused_images(reader, rig)
+        summary.problems = (*absent, *unused, *assembler.first_problems(), *reader.warnings)
         if not summary.frames:
             raise InputError("no_frames", f"bag '{bag}' gave no frame: " + ("; ".join(summary.problems)
                                                                             or "no images"))

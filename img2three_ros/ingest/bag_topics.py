@@ -35,6 +35,19 @@ def find_cameras(reader: BagReader, cameras: Sequence[str] | None = None,
                      find_odometry(reader, rig))
 
 
+def unused_images(reader: BagReader, rig: CameraRig) -> tuple[str, ...]:
+    """A sentence for each image topic that is no camera of a discovered rig because it has no CameraInfo."""
+    topics = reader.topics()
+    used = {camera_info_topic(camera.image_topic) for camera in rig.cameras}
+    lacking: dict[str, str] = {}
+    for info in topics.values():
+        wanted = camera_info_topic(info.name)
+        if _may_be_camera(info) and wanted not in used | set(topics) and f"{info.name}/camera_info" not in topics:
+            lacking.setdefault(wanted, info.name)
+    return tuple(f"topic '{name}': its images are not used, as the bag has no CameraInfo '{wanted}'; record it too, or "
+                 "give topic and calibration in a rig file" for wanted, name in lacking.items())
+
+
 def find_odometry(reader: BagReader, rig: CameraRig | None = None) -> str | None:
     """The odometry topic: the rig's, else the only or shortest nav_msgs/Odometry topic; None if there is none."""
     topics = reader.topics()
@@ -58,8 +71,8 @@ def find_lidar(reader: BagReader, topic: str | None = None) -> str:
     found = [info for info in topics.values()
              if info.message_type == POINT_CLOUD and info.count and not info.name.startswith(_OWN_OUTPUT)]
     if not found:
-        raise InputError("no_lidar", f"bag '{reader.path}' has no LiDAR (no PointCloud2 outside {_OWN_OUTPUT}); "
-                         f"topics: {', '.join(topics)}")
+        raise InputError("no_lidar", f"bag '{reader.path}' has no LiDAR (no PointCloud2 outside {_OWN_OUTPUT}) to "
+                         f"measure against; record one, or use 'img2three reconstruct'. Topics: {', '.join(topics)}")
     return max(found, key=lambda info: ("lidar" in info.name, "velodyne" in info.name, info.count, info.name)).name
 
 
@@ -67,11 +80,11 @@ def _discovered(reader: BagReader, topics: dict[str, TopicInfo]) -> tuple[RigCam
     """One image topic for each CameraInfo topic that has one."""
     chosen: dict[str, TopicInfo] = {}
     for info in topics.values():
-        if info.message_type not in (IMAGE, COMPRESSED) or info.name.startswith(_OWN_OUTPUT) or not info.count:
+        if not _may_be_camera(info):
             continue
         sibling = next((name for name in (camera_info_topic(info.name), f"{info.name}/camera_info")
                         if name in topics and topics[name].message_type == CAMERA_INFO), None)
-        if sibling is None or "depth" in info.name.lower():
+        if sibling is None:
             continue
         if sibling not in chosen or _preference(info) < _preference(chosen[sibling]):
             chosen[sibling] = info
@@ -84,6 +97,11 @@ def _discovered(reader: BagReader, topics: dict[str, TopicInfo]) -> tuple[RigCam
     found = [RigCamera(name, info.name, sibling, info.message_type == COMPRESSED)
              for name, (sibling, info) in zip(names, chosen.items(), strict=True)]
     return tuple(sorted(found, key=lambda camera: order[camera.image_topic]))
+
+
+def _may_be_camera(info: TopicInfo) -> bool:
+    return (info.message_type in (IMAGE, COMPRESSED) and info.count > 0 and "depth" not in info.name.lower()
+            and not info.name.startswith(_OWN_OUTPUT))
 
 
 def camera_info_topic(image_topic: str) -> str:

@@ -20,6 +20,9 @@ from .images import check_image, decode_image
 from .motion import VehicleMotion
 from .synchronizer import CameraSynchronizer, ImageSet, StampedImage
 
+_LASTING = 3
+"""Frames in a row without an ego pose before that is called a problem."""
+
 
 @dataclass(frozen=True)
 class CameraCount:
@@ -33,9 +36,11 @@ class CameraCount:
 
 @dataclass
 class _CameraState:
-    """What is known of one camera. calibrations: (valid from stamp, calibration), oldest first."""
+    """What is known of one camera. topic: of its images, for messages. calibrations: (valid from stamp, calibration),
+    oldest first."""
 
     rig: RigCamera
+    topic: str
     calibrations: list[tuple[int, CameraCalibration]] = field(default_factory=list)
     mask: NDArray[np.bool_] | None = None
     received: int = 0
@@ -70,21 +75,28 @@ class FrameAssembler:
         self._motion = VehicleMotion(self.base_frame, odom, history)
         self._history = history
         self._odometry_topic = (rig.odometry_topic if rig else None) or "odometry"
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, InputError] = {}
+        self._first_problems: dict[tuple[str, str], str] = {}
+        self._without_pose = 0
         self._other_rejected: Counter[str] = Counter()
-        self._states = {name: _CameraState(_rig_camera(name, rig, (topics or {}).get(name, ""))) for name in cameras}
-        for state in self._states.values():
+        self._states: dict[str, _CameraState] = {}
+        for name in cameras:
+            known = _rig_camera(name, rig, (topics or {}).get(name, ""))
+            state = self._states[name] = _CameraState(known, known.image_topic or name)
             if state.rig.mask_file is not None:
                 state.mask = load_mask(state.rig.mask_file)
 
-    def add_image(self, camera: str, message: Any, now_ns: int) -> list[ImageSet[Any]]:
-        """Check and queue an image; returns the sets that are due. A bad image is counted, never raised."""
+    def add_image(self, camera: str, message: Any, now_ns: int, topic: str = "") -> list[ImageSet[Any]]:
+        """Check and queue an image; returns the sets that are due. A bad image is counted, never raised.
+
+        topic: where it came from, if that may change (raw or compressed).
+        """
         state = self._states[camera]
-        topic = self._image_topic(state)
         with self._lock:
+            state.topic = topic or state.topic
             state.received += 1
             try:
-                stamp = check_image(message, topic, frame_required=state.rig.T_base_camera is None
+                stamp = check_image(message, state.topic, frame_required=state.rig.T_base_camera is None
                                     and not state.rig.frame_id)
             except InputError as error:
                 self._reject(state, error)
@@ -192,6 +204,7 @@ class FrameAssembler:
             raise InputError("no_usable_image", "no image of the set can be used: " + "; ".join(problems))
         with self._lock:
             pose = self._motion.T_odom_base(image_set.stamp)
+            self._judge_ego_motion(pose, image_set.stamp)
         return Frame(image_set.stamp, tuple(images), self.expected, pose, self.base_frame)
 
     def discard(self, image_set: ImageSet[Any], reason: str = "replaced") -> None:
@@ -219,7 +232,17 @@ class FrameAssembler:
     def problems(self) -> tuple[str, ...]:
         """The latest problem of each source that has one, as sentences; cleared when the source works again."""
         with self._lock:
-            return tuple(self._problems.values())
+            return tuple(str(problem) for problem in self._problems.values())
+
+    def open_problems(self) -> Mapping[tuple[str, str], str]:
+        """``problems`` by (source, reason): their sentences may hold values that differ from message to message."""
+        with self._lock:
+            return {(source, problem.reason): str(problem) for source, problem in self._problems.items()}
+
+    def first_problems(self) -> tuple[str, ...]:
+        """The first problem of each source and reason since the start, whether it lasted or not."""
+        with self._lock:
+            return tuple(self._first_problems.values())
 
     @property
     def time_jumps(self) -> int:
@@ -243,7 +266,7 @@ class FrameAssembler:
         return sets
 
     def _camera_image(self, state: _CameraState, image: StampedImage[Any]) -> CameraImage:
-        topic = self._image_topic(state)
+        topic = state.topic
         pixels = decode_image(image.payload, topic)
         with self._lock:
             calibration = self._calibration(state, image.stamp, topic)
@@ -288,10 +311,16 @@ class FrameAssembler:
         self._note(f"camera '{state.rig.name}'", error)
 
     def _note(self, source: str, error: InputError) -> None:
-        self._problems[source] = str(error)
+        self._problems[source] = error
+        self._first_problems.setdefault((source, error.reason), str(error))
 
-    def _image_topic(self, state: _CameraState) -> str:
-        return state.rig.image_topic or state.rig.name
+    def _judge_ego_motion(self, pose: Matrix | None, stamp: int) -> None:
+        """Name lasting lack of ego motion; the first images of a drive may come before the first pose."""
+        self._without_pose = 0 if pose is not None else self._without_pose + 1
+        if pose is not None:
+            self._problems.pop("ego motion", None)
+        elif self._without_pose >= _LASTING:
+            self._note("ego motion", self._motion.why_unknown(stamp, self._odometry_topic))
 
 
 def _rig_camera(name: str, rig: CameraRig | None, topic: str) -> RigCamera:

@@ -84,11 +84,13 @@ def check_image(message: Any, topic: str, frame_required: bool = True) -> int:
         checked_frame_id(message, topic)
     if is_compressed(message):
         if len(message.data) < 4:
-            raise InputError("short_data", f"topic '{topic}': compressed image has {len(message.data)} bytes")
+            raise InputError("short_data", f"topic '{topic}': compressed image has {len(message.data)} bytes; "
+                             "check the driver or the compressor")
         return stamp
     width, height = int(message.width), int(message.height)
     if not (0 < width <= _LARGEST_SIDE and 0 < height <= _LARGEST_SIDE):
-        raise InputError("bad_size", f"topic '{topic}': image size {width}x{height} is not within 1..{_LARGEST_SIDE}")
+        raise InputError("bad_size", f"topic '{topic}': image size {width}x{height} is not within 1..{_LARGEST_SIDE}; "
+                         "publish the size of the image")
     encoding = _ENCODINGS.get(str(message.encoding))
     if encoding is not None:
         _check_layout(message, topic, encoding)
@@ -130,17 +132,20 @@ def _check_layout(message: Any, topic: str, encoding: _Encoding) -> None:
                          f"got {width}x{height}")
     if step < row:
         raise InputError("bad_step", f"topic '{topic}': step {step} is below {row} = width {width} x "
-                         f"{encoding.channels * encoding.depth} bytes of '{message.encoding}'")
+                         f"{encoding.channels * encoding.depth} bytes of '{message.encoding}'; the publisher "
+                         "must set step and encoding of the image it sends")
     if len(message.data) < height * step:
         raise InputError("short_data", f"topic '{topic}': {len(message.data)} bytes of data, expected "
-                         f"{height * step} = height {height} x step {step}")
+                         f"{height * step} = height {height} x step {step}; the publisher must send whole images: "
+                         "check height, step and encoding")
 
 
 def _decode_compressed(message: Any, topic: str) -> Pixels:
     data = _bytes_of(message.data)
     if bytes(data[:2]) == b"\xff\xd8" and b"\xff\xd9" not in bytes(data[-64:]):
         # OpenCV fills the rest of a cut-off JPEG with grey and says nothing.
-        raise InputError("corrupt_image", f"topic '{topic}': JPEG of {len(data)} bytes breaks off (no end marker)")
+        raise InputError("corrupt_image", f"topic '{topic}': JPEG of {len(data)} bytes breaks off (no end marker); "
+                         "the driver, the network or the recorder cut it: check their buffers")
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:

@@ -12,6 +12,8 @@ from ..geometry.transforms import from_quaternion_translation
 from ..structures import InputError, Matrix
 from .checks import checked_stamp
 
+_SOUND = "publish finite numbers and unit quaternions"
+
 
 class VehicleMotion:
     """Transform tree and odometry, with every message validated.
@@ -35,7 +37,7 @@ class VehicleMotion:
         try:
             T_odom_child = _pose(message.pose.pose.position, message.pose.pose.orientation)
         except ValueError as error:
-            raise InputError("odometry", f"topic '{topic}': {error}") from error
+            raise InputError("odometry", f"topic '{topic}': {error}; {_SOUND}") from error
         child = str(message.child_frame_id).lstrip("/") or self.base_frame
         try:
             T_child_base = self.tree.lookup(child, self.base_frame, stamp)
@@ -60,7 +62,7 @@ class VehicleMotion:
             except InputError as error:
                 errors.append(error)
             except ValueError as error:
-                errors.append(InputError("transform", f"topic '{topic}': '{parent}' -> '{child}': {error}"))
+                errors.append(InputError("transform", f"topic '{topic}': '{parent}' -> '{child}': {error}; {_SOUND}"))
         return errors
 
     def T_odom_base(self, stamp: int) -> Matrix | None:
@@ -71,6 +73,15 @@ class VehicleMotion:
             return self.tree.lookup(self.odom_frame or "odom", self.base_frame, stamp)
         except InputError:
             return None
+
+    def why_unknown(self, stamp: int, topic: str) -> InputError:
+        """Why ``T_odom_base`` is None at a stamp, and what to do about it."""
+        remedy = "publish odometry (or remap its topic), or set odom_frame to TF's; without it every frame stands alone"
+        if len(self.odometry):
+            return InputError("no_ego_motion", f"topic '{topic}': no pose near {stamp} ns, the newest is of "
+                              f"{self.odometry.newest} ns; {remedy}")
+        return InputError("no_ego_motion", f"topic '{topic}' gave no usable pose and TF none of '{self.base_frame}' in "
+                          f"'{self.odom_frame or 'odom'}': {remedy}")
 
     def T_base_frame(self, frame: str, stamp: int) -> Matrix:
         """(4, 4) from a frame into the base frame. Raises InputError('transform')."""

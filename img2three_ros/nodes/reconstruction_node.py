@@ -223,7 +223,7 @@ class ReconstructionNode(LifecycleNode):
             self._reporter.drop(camera, *refused)
             return
         jumps = self._assembler.time_jumps
-        self._offer(self._assembler.add_image(camera, message, self._waiting_clock()))
+        self._offer(self._assembler.add_image(camera, message, self._waiting_clock(), topic))
         if self._assembler.time_jumps != jumps:
             self.get_logger().warning(f"{topic}: the stamps of the images went back: everything is reset")
 
@@ -282,7 +282,8 @@ class ReconstructionNode(LifecycleNode):
     def rejected(self, item: Work, error: InputError) -> None:
         """A frame that cannot be used."""
         self._reporter.monitor.error(str(error), failed=False)
-        self._complaints.add("frame", error.reason, str(error))
+        if error.reason != "no_usable_image":  # the reporter names the problem of each camera
+            self._complaints.add("frame", error.reason, str(error))
 
     def failed(self, item: Work, error: Exception) -> None:
         """A reconstruction that broke down."""

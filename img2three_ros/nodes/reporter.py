@@ -74,8 +74,9 @@ class Reporter:
 
     def complain(self) -> None:
         """Log what the inputs suffer from; cheap, call it often."""
-        for problem in self._assembler.problems() if self._assembler else ():
-            self._complaints.add("input", problem, problem)
+        problems = self._assembler.open_problems() if self._assembler else {}
+        for (source, reason), sentence in problems.items():
+            self._complaints.add(f"input {source}", reason, sentence)
         if self._due.is_set():
             self._due.clear()
             self.publish()

@@ -213,3 +213,32 @@ def test_real_recordings(realdata, name, frames, cameras):
     scans = list(read_lidar(bag))
     assert len(scans) == frames and all(len(scan.points) > 30_000 for scan in scans)
     assert len(rig_from_bag(bag).cameras) == cameras
+
+
+def test_a_camera_without_camera_info_is_named_not_silently_left_out(tmp_path):
+    bag = write_bag(tmp_path / "bag", cameras=("front",))
+    with BagReader(bag) as reader, BagWriter(tmp_path / "more") as writer:
+        for raw in reader.raw_messages():
+            writer.write(raw.topic, raw.data, raw.time, raw.message_type)
+        picture = compressed_image_message(START, "back_optical_frame", jpeg(pixels()))
+        writer.write("/camera/back/image_raw/compressed", picture, START)
+    summary = BagSummary()
+    assert all(frame.present == ("front",) for frame in read_frames(tmp_path / "more", summary=summary))
+    (problem,) = summary.problems
+    assert "/camera/back/image_raw/compressed" in problem and "/camera/back/camera_info" in problem
+    summary = BagSummary()
+    list(read_frames(tmp_path / "more", cameras=("front",), summary=summary))
+    assert summary.problems == ()
+
+
+def test_an_image_that_was_bad_for_a_while_is_named_in_the_summary(tmp_path):
+    with BagReader(write_bag(tmp_path / "bag")) as reader, BagWriter(tmp_path / "cut") as writer:
+        for topic, time, message in reader.messages():
+            if topic == "/camera/front/image_raw/compressed" and time == START:
+                message.data = message.data[:len(message.data) // 2]
+            writer.write(topic, message, time)
+    summary = BagSummary()
+    assert len(list(read_frames(tmp_path / "cut", summary=summary))) == 3
+    assert summary.cameras["front"].rejected == {"corrupt_image": 1}
+    (problem,) = summary.problems
+    assert "/camera/front/image_raw/compressed" in problem and "breaks off" in problem

@@ -283,3 +283,49 @@ def test_messages_may_arrive_while_a_frame_is_assembled(assembler):
     assert not errors and len(sets) == 200
     assert assembler.counters()["front"].used == 200
     assert_adds_up(assembler)
+
+
+def test_a_problem_that_passed_is_still_known_at_the_end(assembler):
+    short = image("front")
+    short.data = short.data[:10]
+    assembler.add_image("front", short, 0)
+    assembler.assemble(one_set(assembler))
+    assert assembler.problems() == ()
+    (sentence,) = assembler.first_problems()
+    assert "10 bytes" in sentence and "whole images" in sentence
+
+
+def test_open_problems_are_keyed_by_reason_not_by_values_that_change(assembler):
+    keys = set()
+    for index in range(3):
+        broken = image("front", START + index * PERIOD)
+        broken.header.stamp.nanosec = 4_000_000_000 + index
+        assembler.add_image("front", broken, index)
+        keys |= set(assembler.open_problems())
+    assert keys == {("camera 'front'", "bad_stamp")}
+    assert len(assembler.first_problems()) == 1
+
+
+def test_lasting_lack_of_ego_motion_is_named_with_the_remedy():
+    made = FrameAssembler(CAMERAS, SyncConfig(tolerance=0.05))
+    made.add_transforms(static(), static=True)
+    for camera in CAMERAS:
+        made.add_camera_info(camera, info_message())
+    for index in range(3):
+        assert made.problems() == ()  # a pose may come a little after the first images
+        stamp = START + index * PERIOD
+        assert made.assemble(one_set(made, stamp, stamp)).T_odom_base is None
+    (sentence,) = made.problems()
+    assert "odometry" in sentence and "remap" in sentence and "odom_frame" in sentence
+    for index in range(3, 5):
+        stamp = START + index * PERIOD
+        made.add_odometry(odometry_message(stamp, "odom", "base_link", pose(stamp)))
+    made.assemble(one_set(made, START + 4 * PERIOD, START + 4 * PERIOD))
+    assert made.problems() == ()
+
+
+def test_messages_name_the_topic_an_image_came_from(assembler):
+    short = image("front")
+    short.data = short.data[:10]
+    assembler.add_image("front", short, 0, "/elsewhere/image")
+    assert "'/elsewhere/image'" in assembler.problems()[0]
