@@ -30,7 +30,7 @@ def generate_launch_description() -> LaunchDescription:
                      "image_transport": LaunchConfiguration("image_transport"), "width": 384, "height": 256}])
     return LaunchDescription([
         DeclareLaunchArgument("seed", default_value="7", description="seed of the simulated street"),
-        DeclareLaunchArgument("seconds", default_value="8.0",
+        DeclareLaunchArgument("seconds", default_value="5.0",
                               description="length of the drive, which then repeats (rendered before it starts)"),
         DeclareLaunchArgument("image_transport", default_value="compressed", choices=["compressed", "raw"],
                               description="how the simulated images are published"),
