@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..config import Config
+from ..fileio.folders import make_folder
 from ..fileio.rosbag import BagReader
 from ..ingest.bag_frames import BagSummary, read_frames, read_lidar
 from ..ingest.bag_topics import find_lidar
@@ -98,6 +99,7 @@ def evaluate_bag(
     rig = load_rig(rig) if isinstance(rig, Path) else rig
     requirements = load_requirements(require) if require else {}
     lidar_topic = _lidar_topic(bag, lidar_topic)
+    make_folder(output)
     pipeline = ReconstructionPipeline(config)
     scans = ScanFinder(read_lidar(bag, lidar_topic, rig))
     run = _Run()
@@ -142,7 +144,6 @@ def _last_stamp(bag: Path, config: Config, cameras: Sequence[str] | None, rig: C
 
 
 def _write(output: Path, result: EvaluationResult) -> None:
-    output.mkdir(parents=True, exist_ok=True)
     (output / "metrics.json").write_text(json.dumps(result.metrics(), indent=2) + "\n", encoding="utf-8")
     (output / "report.html").write_text(report_html(result), encoding="utf-8")
 

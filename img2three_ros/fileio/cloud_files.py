@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..structures import InputError, PointCloud
+from .folders import make_folder
 
 # glTF is y-up, ROS is z-up: the node turns the scene upright, the stored points keep their coordinates.
 _Y_UP_FROM_Z_UP = np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+
+_ENDINGS = (".ply", ".glb", ".pcd")
 
 
 def write_cloud(path: Path | str, cloud: PointCloud) -> None:
@@ -19,17 +22,24 @@ def write_cloud(path: Path | str, cloud: PointCloud) -> None:
     Raises InputError: ``output`` for another ending or an empty cloud, ``dependency`` if a package is missing.
     """
     path = Path(path)
-    writers = {".ply": _write_with_trimesh, ".glb": _write_glb, ".pcd": _write_pcd}
-    if path.suffix.lower() not in writers:
-        raise InputError("output", f"'{path}' must end in {', '.join(writers)}")
+    check_cloud_path(path)
     if len(cloud) == 0:
         raise InputError("output", f"'{path}' would be an empty cloud: no point passed the limits (see cloud.*)")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
+    writers = {".ply": _write_with_trimesh, ".glb": _write_glb, ".pcd": _write_pcd}
     try:
         writers[path.suffix.lower()](path, cloud)
+    except OSError as error:
+        raise InputError("output", f"'{path}' cannot be written: {error}; choose another output") from error
     except ImportError as error:
         raise InputError("dependency", f"writing '{path}' needs the Python package '{error.name}': "
                          f"pip install {'open3d' if error.name == 'open3d' else error.name}") from error
+
+
+def check_cloud_path(path: Path | str) -> None:
+    """Raises InputError('output') for an ending that ``write_cloud`` does not know; ask before the work is done."""
+    if Path(path).suffix.lower() not in _ENDINGS:
+        raise InputError("output", f"'{path}' must end in {', '.join(_ENDINGS)}")
 
 
 def _trimesh_cloud(cloud: PointCloud) -> Any:

@@ -27,6 +27,7 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from ..structures import InputError
+from .folders import make_folder
 from .mcap_recovery import recover_mcap
 from .messages import typestore
 
@@ -185,16 +186,19 @@ class BagReader:
 class BagWriter:
     """A new rosbag2 folder; a context manager.
 
-    storage: ``mcap`` or ``sqlite3``. Raises InputError('output_exists') if the path exists.
+    storage: ``mcap`` or ``sqlite3``. Raises InputError: ``output_exists``, or ``output`` where nothing can be written.
     """
 
     def __init__(self, path: Path | str, storage: str = "mcap") -> None:
         self.path = Path(path)
         if self.path.exists():
             raise InputError("output_exists", f"'{self.path}' exists already; choose another output or remove it")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         self._writer = Writer(self.path, version=9, storage_plugin=StoragePlugin[storage.upper()])
-        self._writer.open()
+        try:
+            self._writer.open()
+        except OSError as error:
+            raise InputError("output", f"'{self.path}' cannot be written: {error}; choose another output") from error
         self._topics: dict[str, Connection] = {}
 
     def __enter__(self) -> BagWriter:

@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from ..fileio.folders import make_folder
 from ..geometry.transforms import from_quaternion_translation, quaternion
 from ..structures import CameraCalibration, InputError, Matrix
 from .camera_rig import CameraRig, RigCamera
@@ -42,7 +43,11 @@ def save_rig(path: Path | str, rig: CameraRig) -> None:
     path = Path(path)
     tree = {"base_frame": rig.base_frame, "odom_frame": rig.odom_frame, "odometry_topic": rig.odometry_topic or "",
             "cameras": {camera.name: _camera_tree(camera, path.parent) for camera in rig.cameras}}
-    path.write_text(yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=110), encoding="utf-8")
+    make_folder(path.parent)
+    try:
+        path.write_text(yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=110), encoding="utf-8")
+    except OSError as error:
+        raise InputError("output", f"rig file '{path}' cannot be written: {error}; choose another output") from error
 
 
 def _camera(name: str, node: _Node, folder: Path) -> RigCamera:

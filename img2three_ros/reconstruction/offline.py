@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from ..config import Config
-from ..fileio.cloud_files import write_cloud
+from ..fileio.cloud_files import check_cloud_path, write_cloud
 from ..fileio.messages import camera_info_message, image_message, occupancy_grid_message, point_cloud_message
 from ..fileio.point_cloud2 import dense_cloud, observed_voxels, obstacle_cloud, occupied_voxels
 from ..fileio.rosbag import BagWriter
@@ -93,6 +93,8 @@ def reconstruct_bag(
     if output.exists():
         raise InputError("output_exists", f"'{output}' exists already; choose another output or remove it")
     exports = [path for path in (ply, glb, pcd) if path is not None]
+    for path in exports:
+        check_cloud_path(path)
     summary, cloud = OfflineSummary(output), CloudAccumulator()
     pipeline = pipeline or ReconstructionPipeline(config)
     with ExitStack() as stack:

@@ -6,6 +6,7 @@ from ingest_samples import CALIBRATION, PERIOD, SPEED, START, write_bag
 
 from img2three_ros.fileio.point_cloud2 import read_cloud, read_xyz
 from img2three_ros.fileio.rosbag import BagReader
+from img2three_ros.ingest.rig import rig_from_bag, save_rig
 from img2three_ros.reconstruction.accumulate import CloudAccumulator
 from img2three_ros.reconstruction.offline import reconstruct_bag
 from img2three_ros.structures import (
@@ -173,6 +174,24 @@ def test_existing_output_is_refused_before_any_work(tmp_path):
     with pytest.raises(InputError, match="exists already"):
         reconstruct_bag(write_bag(tmp_path / "bag"), tmp_path / "out", pipeline=pipeline)
     assert pipeline.stamps == []
+
+
+def test_outputs_that_cannot_be_written_are_named_not_a_traceback(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    bag, pipeline = write_bag(tmp_path / "bag"), FakePipeline()
+    with pytest.raises(InputError, match="choose another output"):
+        reconstruct_bag(bag, tmp_path / "file" / "out", pipeline=pipeline)
+    with pytest.raises(InputError, match="choose another output"):
+        reconstruct_bag(bag, tmp_path / "out", pipeline=pipeline, ply=tmp_path / "file" / "cloud.ply")
+    with pytest.raises(InputError, match="choose another output"):
+        save_rig(tmp_path / "file" / "rig.yaml", rig_from_bag(bag))
+
+
+def test_wrong_endings_of_exports_are_refused_before_any_work(tmp_path):
+    pipeline = FakePipeline()
+    with pytest.raises(InputError, match="must end in"):
+        reconstruct_bag(write_bag(tmp_path / "bag"), tmp_path / "out", pipeline=pipeline, ply=tmp_path / "cloud.xyz")
+    assert pipeline.stamps == [] and not (tmp_path / "out").exists()
 
 
 def test_accumulator_keeps_the_best_point_of_each_voxel():
