@@ -26,6 +26,8 @@ _CHUNK = 16
 _FINE_RADIUS = 2
 _COARSE_RADIUS = 2
 _COARSE_SHARE = 0.3
+_MARGIN = 8
+"""Fine pixels around what is wanted that windows of both scales touch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,40 +156,104 @@ class BestSources:
         return torch.where(self.second > -1.0, both, self.first)
 
 
+@dataclass(frozen=True, eq=False)
+class _Matcher:
+    """One source of a cost volume. rows, columns: what it sees of the reference, fine scale. road (D, h, w): best ZNCC
+    of horizontal planes at the fronto-parallel plane next to them, of that part, -1 = none."""
+
+    source: Pyramid
+    to_fine: PairWarp
+    to_coarse: PairWarp
+    rows: slice
+    columns: slice
+    road: Tensor
+
+
 def cost_volume(reference: Pyramid, sources: Sequence[tuple[Pyramid, Matrix]], planes: Tensor,
-                T_base_camera: Matrix) -> Tensor:
+                T_base_camera: Matrix, wanted: Tensor | None = None) -> Tensor:
     """Matching cost (D, h, w) in 0..1 on every second pixel of the fine scale of the reference.
 
-    sources: pyramids with ``T_source_reference``. planes (D,) inverse depths. 1 = no agreement or not seen.
+    sources: pyramids with ``T_source_reference``. planes (D,) inverse depths. 1 = no agreement or not seen. wanted
+    (D, h) bool: other rows of a plane are not needed and may cost anything in 0..1; None = all are.
     """
-    fine, coarse = reference.fine, reference.coarse
+    fine = reference.fine
     detail = WindowStatistics(fine, radius=_FINE_RADIUS, stride=2)
-    context = WindowStatistics(coarse, radius=_COARSE_RADIUS, stride=1)
+    context = WindowStatistics(reference.coarse, radius=_COARSE_RADIUS, stride=1)
     heights = torch.linspace(-0.5, 0.5, 11, device=planes.device)
     upward = upward_component(T_base_camera, fine.intrinsics, *fine.size)
     flat = horizontal_plane_inverse_depth(upward, float(T_base_camera[2, 3]), heights)
-    nearest = _nearest_plane(flat[:, ::2, ::2], planes)
-    stack = planes.reshape(-1, 1, 1)
-    best = BestSources((len(planes), *detail.mean.shape[2:]), planes.device)
-    for source, T_source_reference in sources:
-        to_fine = PairWarp.between(T_source_reference, fine.intrinsics, fine.size,
-                                   source.fine.intrinsics, source.fine.size)
-        to_coarse = PairWarp.between(T_source_reference, coarse.intrinsics, coarse.size,
-                                     source.coarse.intrinsics, source.coarse.size)
-        rows, columns = to_fine.seen(planes, margin=12)
-        if rows.stop == rows.start:
+    matchers = [matcher for source, pose in sources
+                if (matcher := _matcher(reference, detail, source, pose, planes, flat)) is not None]
+    shape = (int(detail.mean.shape[2]), int(detail.mean.shape[3]))
+    cost = torch.ones(len(planes), *shape, device=planes.device)
+    needed = [(0, shape[0])] * len(planes) if wanted is None else _row_ranges(wanted)
+    for begin in range(0, len(planes), _CHUNK):
+        chunk = slice(begin, min(begin + _CHUNK, len(planes)))
+        ranges = [bounds for bounds in needed[chunk] if bounds[1] > bounds[0]]
+        if not ranges:
             continue
-        (rows2, columns2) = (slice(part.start // 2, part.stop // 2) for part in (rows, columns))
-        near = detail.window(rows, columns)
-        score = correlate(near, source.fine, to_fine.window(rows, columns), stack)
-        blurred = correlate(context.window(rows2, columns2), source.coarse, to_coarse.window(rows2, columns2), stack)
-        seen = (score > -1.0) & (blurred > -1.0)
-        part = flat[:, rows, columns]
-        road = correlate(near, source.fine, to_fine.window(rows, columns), part)
-        road.masked_fill_(part[:, ::2, ::2] <= 0.0, -1.0)
-        score.scatter_reduce_(0, nearest[:, rows2, columns2], road, "amax")
-        best.add(torch.where(seen, torch.lerp(score, blurred, _COARSE_SHARE), score), rows2, columns2)
-    return 1.0 - best.score().clamp(min=0.0)
+        rows = slice(2 * min(low for low, _ in ranges) - _MARGIN, 2 * max(high for _, high in ranges) + _MARGIN)
+        top, bottom = max(0, rows.start // 4 * 2), min(shape[0], -(-rows.stop // 4) * 2)
+        best = BestSources((chunk.stop - begin, bottom - top, shape[1]), planes.device)
+        for matcher in matchers:
+            part = slice(max(2 * top, matcher.rows.start), min(2 * bottom, matcher.rows.stop))
+            if part.stop <= part.start:
+                continue
+            score = _plane_scores(matcher, detail, context, planes, chunk, part)
+            best.add(score, slice(part.start // 2 - top, part.stop // 2 - top), _halved(matcher.columns))
+        cost[chunk, top:bottom] -= best.score().clamp_(min=0.0)
+    return cost
+
+
+def _matcher(reference: Pyramid, detail: WindowStatistics, source: Pyramid, T_source_reference: Matrix,
+             planes: Tensor, flat: Tensor) -> _Matcher | None:
+    """A source with its warps and the scores of horizontal planes ``flat`` (N, H, W); None if it sees nothing."""
+    fine, coarse = reference.fine, reference.coarse
+    to_fine = PairWarp.between(T_source_reference, fine.intrinsics, fine.size, source.fine.intrinsics, source.fine.size)
+    to_coarse = PairWarp.between(T_source_reference, coarse.intrinsics, coarse.size,
+                                 source.coarse.intrinsics, source.coarse.size)
+    rows, columns = to_fine.seen(planes, margin=12)
+    if rows.stop == rows.start:
+        return None
+    height, width = ((part.stop - part.start) // 2 for part in (rows, columns))
+    road = torch.full((len(planes), height, width), -1.0, device=planes.device)
+    below_horizon = torch.nonzero((flat[:, rows, columns].amax((0, 2)) > 0.0))
+    if len(below_horizon):
+        first = max(0, int(below_horizon[0]) - _MARGIN) // 4 * 4
+        part = slice(rows.start + first, rows.stop)
+        meets = flat[:, part, columns]
+        score = correlate(detail.window(part, columns), source.fine, to_fine.window(part, columns), meets)
+        meets = meets[:, ::2, ::2]
+        score.masked_fill_(meets <= 0.0, -1.0)
+        road[:, first // 2:].scatter_reduce_(0, _nearest_plane(meets, planes), score, "amax")
+    return _Matcher(source, to_fine, to_coarse, rows, columns, road)
+
+
+def _plane_scores(matcher: _Matcher, detail: WindowStatistics, context: WindowStatistics, planes: Tensor,
+                  chunk: slice, rows: slice) -> Tensor:
+    """ZNCC (N, h, w) of a chunk of planes at both scales, in ``rows`` of the fine scale; -1 where not seen."""
+    columns, rows2, columns2 = matcher.columns, _halved(rows), _halved(matcher.columns)
+    stack = planes[chunk].reshape(-1, 1, 1)
+    score = correlate(detail.window(rows, columns), matcher.source.fine, matcher.to_fine.window(rows, columns), stack)
+    blurred = correlate(context.window(rows2, columns2), matcher.source.coarse,
+                        matcher.to_coarse.window(rows2, columns2), stack)
+    share = torch.where((score > -1.0) & (blurred > -1.0), _COARSE_SHARE, 0.0)
+    begin = (rows.start - matcher.rows.start) // 2
+    torch.maximum(score, matcher.road[chunk, begin:begin + score.shape[1]], out=score)
+    return torch.lerp(score, blurred, share)
+
+
+def _halved(bounds: slice) -> slice:
+    return slice(bounds.start // 2, bounds.stop // 2)
+
+
+def _row_ranges(wanted: Tensor) -> list[tuple[int, int]]:
+    """First and one past the last True of each row of wanted (D, h); equal where there is none."""
+    height = wanted.shape[1]
+    place = torch.arange(height, device=wanted.device)
+    low = torch.where(wanted, place, height).amin(1)
+    high = torch.where(wanted, place + 1, 0).amax(1)
+    return [(first, max(first, last)) for first, last in zip(low.tolist(), high.tolist(), strict=True)]
 
 
 def _nearest_plane(inverse_depth: Tensor, planes: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from .sweep_confidence import (
     surface_support,
 )
 from .sweep_cost import Pyramid, build_pyramid, cost_volume, grey
-from .sweep_prior import add_ground_prior
+from .sweep_prior import GroundPrior
 from .sweep_refinement import inverse_depth_at, rematch, smooth, sub_plane_minimum, upsample
 from .sweep_sources import Source, choose_sources
 from .views import DepthView, Geometry, PreparedFrame, View, relative_pose
@@ -170,8 +170,9 @@ class SweepEngine:
     def _volume(self, estimate: _Estimate) -> Tensor:
         view, pyramid = estimate.view, estimate.pyramid
         matched = [(self._source_pyramid(source), source.T_source_reference) for source in estimate.sources]
-        volume = cost_volume(pyramid, matched, self.planes, view.T_base_camera)
-        return add_ground_prior(volume, view, pyramid.fine.intrinsics, self.planes)
+        height, width = pyramid.fine.size
+        ground = GroundPrior(view, pyramid.fine.intrinsics, self.planes, (height // 2, width // 2))
+        return ground.add_to(cost_volume(pyramid, matched, self.planes, view.T_base_camera, ground.wanted))
 
     def _source_pyramid(self, source: Source) -> Pyramid:
         return self._frames[source.frame.stamp][source.view.name].pyramid

@@ -11,18 +11,25 @@ from .views import View
 _BELOW = 0.3
 _SLOPE = 0.05
 _ATTRACTION = 0.04
+_NEVER = 1.2
 
 
-def add_ground_prior(cost: Tensor, view: View, intrinsics: Tensor, planes: Tensor) -> Tensor:
-    """Cost (D, h, w) on every second pixel of the image with ``intrinsics``, with the ground taken into account.
+class GroundPrior:
+    """The ground (z = 0 in ``base_link``; tolerance grows with range for slopes) as one camera sees it.
 
-    Hypotheses below the ground (z = 0 in ``base_link``; tolerance grows with range for slopes) cost most; those on
-    it are slightly preferred.
+    wanted: (D, h) bool, rows in which any pixel's hypothesis of a plane is not below the ground.
     """
-    _, height, width = cost.shape
-    upward = upward_component(view.T_base_camera, intrinsics, 2 * height, 2 * width)[::2, ::2]
-    depth = planes.reciprocal().reshape(-1, 1, 1)
-    z = float(view.T_base_camera[2, 3]) + depth * upward
-    tolerance = _BELOW + _SLOPE * depth
-    near = _ATTRACTION * torch.exp(-(z / (0.5 * tolerance)) ** 2)
-    return torch.where(z < -tolerance, torch.full_like(cost, 1.2), cost - near)
+
+    def __init__(self, view: View, intrinsics: Tensor, planes: Tensor, size: tuple[int, int]) -> None:
+        """size (h, w) of the cost on every second pixel of the image with ``intrinsics``; planes (D,)."""
+        upward = upward_component(view.T_base_camera, intrinsics, 2 * size[0], 2 * size[1])[::2, ::2]
+        depth = planes.reciprocal().reshape(-1, 1, 1)
+        self._tolerance = _BELOW + _SLOPE * depth
+        self._z = (depth * upward).add_(float(view.T_base_camera[2, 3]))
+        self._below = self._z < -self._tolerance
+        self.wanted = ~self._below.all(-1)
+
+    def add_to(self, cost: Tensor) -> Tensor:
+        """Cost (D, h, w), changed in place: hypotheses below the ground cost most; those on it are preferred a bit."""
+        near = (self._z / (0.5 * self._tolerance)).square_().neg_().exp_()
+        return cost.sub_(near, alpha=_ATTRACTION).masked_fill_(self._below, _NEVER)

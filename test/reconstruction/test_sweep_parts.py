@@ -13,7 +13,7 @@ from img2three_ros.geometry.plane_sweep import (
 from img2three_ros.geometry.transforms import from_xyz_rpy, inverse
 from img2three_ros.reconstruction.sweep_aggregation import Smoothness, semi_global
 from img2three_ros.reconstruction.sweep_confidence import OtherDepth, agreement
-from img2three_ros.reconstruction.sweep_prior import add_ground_prior
+from img2three_ros.reconstruction.sweep_prior import GroundPrior
 from img2three_ros.reconstruction.sweep_refinement import inverse_depth_at, sub_plane_minimum, upsample
 from img2three_ros.reconstruction.sweep_sources import choose_sources
 
@@ -145,7 +145,7 @@ def test_agreement_supports_contradicts_and_ignores_what_is_hidden():
 def test_hypotheses_below_the_ground_are_excluded():
     image, truth = view([GROUND], "front", camera_pose(), np.eye(4))
     planes = inverse_depth_planes(96, 1.5, 100.0)
-    cost = add_ground_prior(torch.full((96, 64, 96), 0.5), image, image.intrinsics, planes)
+    cost = GroundPrior(image, image.intrinsics, planes, (64, 96)).add_to(torch.full((96, 64, 96), 0.5))
     best = sub_plane_minimum(cost[None])[0]
     near = (truth[::2, ::2] < 20.0)
     assert near.any()
