@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from img2three_ros.evaluation.occupancy_metrics import (
@@ -25,11 +25,13 @@ def volume(state: int | np.ndarray = UNKNOWN, shape=(4, 10, 20), origin=(0.0, -5
 
 
 def dense_samples(origin, end, grid, steps=20001):
-    """Voxels a segment passes, by walking along it in tiny steps."""
+    """Voxels a segment passes, by walking along it in tiny steps; not those it only touches from outside."""
     seen = np.zeros(grid.state.shape, bool)
-    t = np.linspace(0, 1, steps)[:, None]
-    index, inside = voxel_indices(origin + t * (end - origin), grid)
-    seen.reshape(-1)[index[inside]] = True
+    points = origin + np.linspace(0, 1, steps)[:, None] * (end - origin)
+    index, inside = voxel_indices(points, grid)
+    # On a face the last bit of a float decides which of two voxels it is: neither answer is wrong.
+    on_face = np.abs(points - np.round(points)).min(axis=1) < 1e-9
+    seen.reshape(-1)[index[inside & ~on_face]] = True
     return seen
 
 
@@ -37,6 +39,7 @@ coordinate = st.floats(-30, 40, allow_nan=False)
 
 
 @settings(max_examples=60, deadline=None)
+@example((0.5, -16.630958074763463, 0.5), (0.5, 0.0, 0.5))  # ends on a face
 @given(st.tuples(coordinate, coordinate, st.floats(-4, 8)), st.tuples(coordinate, coordinate, st.floats(-4, 8)))
 def test_traversal_agrees_with_tiny_steps(origin, end):
     grid = volume()
