@@ -7,6 +7,7 @@ where the image has an edge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,13 +25,43 @@ class Smoothness:
     contrast: float = 0.05
 
 
-def semi_global(cost: Tensor, guide: Tensor, smoothness: Smoothness) -> Tensor:
-    """Aggregated cost (B, D, H, W), mean over eight directions, of cost (B, D, H, W) guided by grey (B, H, W)."""
-    rows = cost.permute(2, 1, 0, 3).contiguous()
-    total = _vertical(rows, guide.permute(1, 0, 2), smoothness)
-    columns = cost.permute(3, 1, 0, 2).contiguous()
-    across = _straight(columns, guide.permute(2, 0, 1), smoothness)
-    return (total.permute(2, 1, 0, 3) + across.permute(2, 1, 3, 0)) / 8.0
+class Workspace:
+    """Tensors of the size of a cost volume that are used again: new memory for each would cost as much as the work."""
+
+    def __init__(self) -> None:
+        self._tensors: dict[str, Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Uninitialised float32 (shape), the same memory as the last time if the shape is."""
+        known = self._tensors.get(name)
+        if known is None or known.shape != shape or known.device != device:
+            known = self._tensors[name] = torch.empty(shape, dtype=torch.float32, device=device)
+        return known
+
+
+def semi_global(cost: Sequence[Tensor] | Tensor, guide: Tensor, smoothness: Smoothness,
+                workspace: Workspace | None = None) -> Tensor:
+    """Aggregated cost (B, D, H, W), mean over eight directions, of B costs (D, H, W) guided by grey (B, H, W).
+
+    workspace: where the result lives, until the next call with it; None = the result's own.
+    """
+    workspace = Workspace() if workspace is None else workspace
+    views, device = len(cost), guide.device
+    planes, height, width = cost[0].shape
+    rows = workspace.take("rows", (height, planes, views, width), device)
+    columns = workspace.take("columns", (width, planes, views, height), device)
+    for index in range(views):
+        rows[:, :, index] = cost[index].permute(1, 0, 2)
+        columns[:, :, index] = cost[index].permute(2, 0, 1)
+    total = workspace.take("total", tuple(rows.shape), device)
+    across = workspace.take("across", tuple(columns.shape), device)
+    _vertical(rows, guide.permute(1, 0, 2), smoothness, total)
+    _straight(columns, guide.permute(2, 0, 1), smoothness, across)
+    aggregated = total.permute(2, 1, 0, 3)
+    for index in range(views):
+        aggregated[index] += across[:, :, index].permute(1, 2, 0)
+    total /= 8.0
+    return aggregated
 
 
 def _penalty(difference: Tensor, smoothness: Smoothness) -> Tensor:
@@ -39,7 +70,7 @@ def _penalty(difference: Tensor, smoothness: Smoothness) -> Tensor:
 
 
 def _step(previous: Tensor, cost: Tensor, jump: Tensor, step: float) -> Tensor:
-    """One step of a path. previous, cost (D, ...); jump (...)."""
+    """One step of a path. previous (D, ...); cost (D, ...) like it or broadcast; jump (...)."""
     lowest = previous.amin(0)
     best = torch.minimum(previous, lowest + jump)
     near = previous + step
@@ -53,39 +84,43 @@ def _step(previous: Tensor, cost: Tensor, jump: Tensor, step: float) -> Tensor:
     return best
 
 
-def _straight(cost: Tensor, guide: Tensor, smoothness: Smoothness) -> Tensor:
-    """Sum of both senses of paths along the first axis of cost (S, D, B, X); guide (S, B, X)."""
+def _straight(cost: Tensor, guide: Tensor, smoothness: Smoothness, total: Tensor) -> None:
+    """Into ``total``, like cost (S, D, B, X): sum of both senses of paths along the first axis; guide (S, B, X)."""
     count = len(cost)
-    jump = _penalty(guide[1:] - guide[:-1], smoothness)
-    total = cost.clone()
-    total += cost
-    forward, backward = cost[0], cost[-1]
+    penalty = _penalty(guide[1:] - guide[:-1], smoothness)
+    total.zero_()
+    total[0] += cost[0]
+    total[-1] += cost[-1]
+    paths = torch.stack((cost[0], cost[-1]), 1)
     for index in range(1, count):
-        pair = _step(torch.stack((forward, backward), 1), torch.stack((cost[index], cost[-1 - index]), 1),
-                     torch.stack((jump[index - 1], jump[-index])), smoothness.step)
-        forward, backward = pair[:, 0], pair[:, 1]
-        total[index] += forward - cost[index]
-        total[-1 - index] += backward - cost[-1 - index]
-    return total
+        paths = _step(paths, torch.stack((cost[index], cost[-1 - index]), 1),
+                      torch.stack((penalty[index - 1], penalty[-index])), smoothness.step)
+        total[index] += paths[:, 0]
+        total[-1 - index] += paths[:, 1]
 
 
-def _vertical(cost: Tensor, guide: Tensor, smoothness: Smoothness) -> Tensor:
-    """Sum of the six paths that advance along the rows of cost (S, D, B, X): straight and both diagonals."""
-    count = len(cost)
-    total = 6.0 * cost
+def _vertical(cost: Tensor, guide: Tensor, smoothness: Smoothness, total: Tensor) -> None:
+    """Into ``total``, like cost (S, D, B, X): sum of the six paths that advance along the first axis, straight and
+    both diagonals; guide (S, B, X)."""
+    count, planes, views, width = cost.shape
     jumps = [_penalty(guide[1:] - _moved(guide[:-1], shift), smoothness) for shift in (0, 1, -1)]
-    back = [_penalty(guide[:-1] - _moved(guide[1:], shift), smoothness) for shift in (0, 1, -1)]
-    paths = torch.stack([cost[0]] * 3 + [cost[-1]] * 3, 1)
+    back = [_penalty(guide[:-1] - _moved(guide[1:], shift), smoothness).flip(0) for shift in (0, 1, -1)]
+    penalty = torch.stack(jumps + back, 1)
+    total.zero_()
+    total[0].add_(cost[0], alpha=3.0)
+    total[-1].add_(cost[-1], alpha=3.0)
+    paths = torch.stack([cost[0]] * 3 + [cost[-1]] * 3, 1).reshape(planes, 2, 3, views, width)
+    # A diagonal path that enters at the border starts there: its first and last columns stay zero.
+    previous = torch.zeros_like(paths)
     for index in range(1, count):
-        previous = torch.stack([_moved(paths[:, 3 * sense + number], shift)
-                                for sense in (0, 1) for number, shift in enumerate((0, 1, -1))], 1)
-        here = torch.stack((cost[index], cost[-1 - index]), 1).repeat_interleave(3, 1)
-        jump = torch.stack([jump[index - 1] for jump in jumps] + [jump[-index] for jump in back])
-        paths = _step(previous, here, jump, smoothness.step)
-        sums = paths.reshape(paths.shape[0], 2, 3, *paths.shape[2:]).sum(2)
-        total[index] += sums[:, 0] - 3.0 * cost[index]
-        total[-1 - index] += sums[:, 1] - 3.0 * cost[-1 - index]
-    return total
+        previous[:, :, 0] = paths[:, :, 0]
+        previous[:, :, 1, :, 1:] = paths[:, :, 1, :, :-1]
+        previous[:, :, 2, :, :-1] = paths[:, :, 2, :, 1:]
+        here = torch.stack((cost[index], cost[-1 - index]), 1).unsqueeze(2)
+        paths = _step(previous, here, penalty[index - 1].reshape(2, 3, views, width), smoothness.step)
+        sums = paths.sum(2)
+        total[index] += sums[:, 0]
+        total[-1 - index] += sums[:, 1]
 
 
 def _moved(values: Tensor, shift: int) -> Tensor:

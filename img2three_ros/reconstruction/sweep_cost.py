@@ -217,7 +217,7 @@ def _matcher(reference: Pyramid, detail: WindowStatistics, source: Pyramid, T_so
         return None
     height, width = ((part.stop - part.start) // 2 for part in (rows, columns))
     road = torch.full((len(planes), height, width), -1.0, device=planes.device)
-    below_horizon = torch.nonzero((flat[:, rows, columns].amax((0, 2)) > 0.0))
+    below_horizon = torch.nonzero(flat[:, rows, columns].amax((0, 2)) > 0.0)
     if len(below_horizon):
         first = max(0, int(below_horizon[0]) - _MARGIN) // 4 * 4
         part = slice(rows.start + first, rows.stop)

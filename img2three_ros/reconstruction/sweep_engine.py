@@ -14,7 +14,7 @@ from ..geometry.plane_sweep import PairWarp, inverse_depth_planes
 from ..geometry.transforms import inverse
 from ..structures import Matrix
 from .ego_mask import EgoMask
-from .sweep_aggregation import Smoothness, semi_global
+from .sweep_aggregation import Smoothness, Workspace, semi_global
 from .sweep_alignment import MIN_POINTS, AlignmentCamera, align
 from .sweep_confidence import (
     OtherDepth,
@@ -72,6 +72,7 @@ class SweepEngine:
         self.config, self.device = config, device
         self.planes = inverse_depth_planes(config.planes, config.min_depth, config.max_depth).to(device)
         self.smoothness = Smoothness()
+        self._workspace = Workspace()
         self.ego_mask = EgoMask()
         self._frames: OrderedDict[int, dict[str, _Estimate]] = OrderedDict()
 
@@ -157,15 +158,15 @@ class SweepEngine:
 
     def _sweep(self, group: list[_Estimate]) -> None:
         """Cost volumes and aggregation of views of one size: plane number, peak and matching score."""
-        volumes = torch.stack([self._volume(estimate) for estimate in group])
+        volumes = [self._volume(estimate) for estimate in group]
         guides = torch.stack([estimate.pyramid.fine.image[0, 0, ::2, ::2] for estimate in group])
-        aggregated = semi_global(volumes, guides, self.smoothness)
-        numbers = sub_plane_minimum(aggregated)
-        peaks = probability_near(aggregated, numbers, self.planes)
-        winner = numbers.round().long().clamp(0, len(self.planes) - 1)
-        scores = 1.0 - volumes.gather(1, winner[:, None])[:, 0].clamp(0.0, 1.0)
-        for estimate, number, peak, score in zip(group, numbers, peaks, scores, strict=True):
-            estimate.number, estimate.peak, estimate.matched = number, peak, score
+        aggregated = semi_global(volumes, guides, self.smoothness, self._workspace)
+        for index, (estimate, volume) in enumerate(zip(group, volumes, strict=True)):
+            costs = aggregated[index:index + 1].contiguous()
+            estimate.number = sub_plane_minimum(costs)[0]
+            estimate.peak = probability_near(costs, estimate.number[None], self.planes)[0]
+            winner = estimate.number.round().long().clamp(0, len(self.planes) - 1)
+            estimate.matched = 1.0 - volume.gather(0, winner[None])[0].clamp(0.0, 1.0)
 
     def _volume(self, estimate: _Estimate) -> Tensor:
         view, pyramid = estimate.view, estimate.pyramid
