@@ -67,6 +67,14 @@ class TransformTree:
                              "publish it on /tf_static or give a rig file")
         return inverse(self._up(target, common, stamp)) @ self._up(source, common, stamp)
 
+    def carrier(self, frame: str) -> str | None:
+        """The frame in which ``frame`` moves: the parent at the first dynamic edge above it; None if there is none.
+
+        REP-105: ``odom`` for a vehicle with one, ``map`` or ``world`` where the recording only knows that.
+        """
+        chain = self._chain(_clean(frame))
+        return next((self._parents[child] for child in chain if child in self._dynamic), None)
+
     def _chain(self, frame: str) -> list[str]:
         chain = [frame]
         while chain[-1] in self._parents:

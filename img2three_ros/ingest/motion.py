@@ -18,7 +18,8 @@ _SOUND = "publish finite numbers and unit quaternions"
 class VehicleMotion:
     """Transform tree and odometry, with every message validated.
 
-    odom_frame: frame of the ego poses; empty = that of the first odometry message, else ``odom``.
+    odom_frame: frame of the ego poses; empty = that of the first odometry message, else the one in which TF moves the
+        base frame.
     history: how long poses are kept, ns.
     """
 
@@ -70,7 +71,8 @@ class VehicleMotion:
         if len(self.odometry):
             return self.odometry.at(stamp)
         try:
-            return self.tree.lookup(self.odom_frame or "odom", self.base_frame, stamp)
+            frame = self.odom_frame or self.tree.carrier(self.base_frame)
+            return self.tree.lookup(frame, self.base_frame, stamp) if frame else None
         except InputError:
             return None
 
@@ -80,8 +82,9 @@ class VehicleMotion:
         if len(self.odometry):
             return InputError("no_ego_motion", f"topic '{topic}': no pose near {stamp} ns, the newest is of "
                               f"{self.odometry.newest} ns; {remedy}")
+        frame = f"'{self.odom_frame}'" if self.odom_frame else "any frame"
         return InputError("no_ego_motion", f"topic '{topic}' gave no usable pose and TF none of '{self.base_frame}' in "
-                          f"'{self.odom_frame or 'odom'}': {remedy}")
+                          f"{frame}: {remedy}")
 
     def T_base_frame(self, frame: str, stamp: int) -> Matrix:
         """(4, 4) from a frame into the base frame. Raises InputError('transform')."""

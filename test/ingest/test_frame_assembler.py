@@ -183,6 +183,20 @@ def test_ego_motion_from_tf_where_there_is_no_odometry():
     assert np.allclose(frame.T_odom_base, pose(START + PERIOD // 2))
 
 
+def test_ego_motion_from_tf_in_a_frame_of_any_name():
+    made = FrameAssembler(CAMERAS, SyncConfig(tolerance=0.05))
+    made.add_transforms(static(), static=True)
+    made.add_transforms(transform_message({("base_footprint", "base_link"): from_xyz_rpy((0, 0, 0.3))}, START), True)
+    for camera in CAMERAS:
+        made.add_camera_info(camera, info_message())
+    for stamp in (START - PERIOD, START + PERIOD):
+        edges = {("map", "base_footprint"): pose(stamp), ("earth", "map"): from_xyz_rpy((1e6, 0, 0))}
+        made.add_transforms(transform_message(edges, stamp), static=False)
+    frame = made.assemble(one_set(made))
+    # The nearest moving edge counts, not the far root: float32 would blur that.
+    assert np.allclose(frame.T_odom_base, from_xyz_rpy((0, 0, 0.3)), atol=1e-9)
+
+
 def test_odometry_of_another_frame_of_the_vehicle_is_carried_over():
     assembler = FrameAssembler(CAMERAS)
     assembler.add_transforms(static(), static=True)
