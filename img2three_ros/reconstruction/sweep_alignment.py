@@ -22,7 +22,7 @@ from ..geometry.plane_sweep import PairWarp
 from ..geometry.rays import pixel_rays, project, sampling_grid, transform_points
 from ..geometry.transforms import from_rotation_translation, inverse
 from ..structures import Matrix
-from .sweep_cost import Level
+from .sweep_cost import Level, box_sum
 
 MIN_POINTS = 400
 _ITERATIONS = 6
@@ -96,8 +96,9 @@ def align(cameras: Sequence[AlignmentCamera], T_now_before: Matrix) -> Matrix | 
 
 def _normalised(image: Tensor) -> Tensor:
     """Image (1, 1, H, W) with local mean removed and local contrast made one: indifferent to exposure."""
-    mean = F.avg_pool2d(image, 9, stride=1, padding=4, count_include_pad=False)
-    variance = F.avg_pool2d(image ** 2, 9, stride=1, padding=4, count_include_pad=False) - mean ** 2
+    count = box_sum(torch.ones_like(image), 4)
+    mean = box_sum(image, 4) / count
+    variance = box_sum(image ** 2, 4) / count - mean ** 2
     return (image - mean) / (variance.clamp(min=0.0).sqrt() + 0.02)
 
 

@@ -96,12 +96,18 @@ def discontinuity(inverse_depth: Tensor, reach: int = 3) -> tuple[Tensor, Tensor
     logarithm = torch.log(inverse_depth)[None, None]
     near, far = torch.zeros_like(inverse_depth), torch.zeros_like(inverse_depth)
     for radius in range(1, reach + 1):
-        side = 2 * radius + 1
-        highest = F.max_pool2d(logarithm, side, stride=1, padding=radius)
-        lowest = -F.max_pool2d(-logarithm, side, stride=1, padding=radius)
+        highest = _highest(logarithm, radius)
+        lowest = -_highest(-logarithm, radius)
         near += ((logarithm - lowest)[0, 0] > 0.25) / reach
         far += ((highest - logarithm)[0, 0] > 0.25) / reach
     return near, far
+
+
+def _highest(values: Tensor, radius: int) -> Tensor:
+    """Maximum over squares of ``2 radius + 1`` of (1, 1, H, W), first along columns, then along rows."""
+    side = 2 * radius + 1
+    return F.max_pool2d(F.max_pool2d(values, (side, 1), stride=1, padding=(radius, 0)), (1, side), stride=1,
+                        padding=(0, radius))
 
 
 def clues(peak: Tensor, matched: Tensor, support: Tensor, conflict: Tensor, surface: Tensor,

@@ -26,7 +26,7 @@ from .sweep_confidence import (
     relative_sigma,
     surface_support,
 )
-from .sweep_cost import Pyramid, build_pyramid, cost_volume, grey
+from .sweep_cost import Pyramid, WindowStatistics, build_pyramid, cost_volume, grey
 from .sweep_prior import GroundPrior
 from .sweep_refinement import inverse_depth_at, rematch, smooth, sub_plane_minimum, upsample
 from .sweep_sources import Source, choose_sources
@@ -185,10 +185,15 @@ class SweepEngine:
         number, peak = upsample(torch.stack((estimate.number, estimate.peak)), estimate.number,
                                 guide[::2, ::2], guide, 0.0)
         score = torch.zeros_like(number)
-        sources = [(self._source_pyramid(source).fine, source.T_source_reference) for source in estimate.sources]
+        sources = []
+        for source in estimate.sources:
+            level = self._source_pyramid(source).fine
+            sources.append((level, PairWarp.between(source.T_source_reference, fine.intrinsics, fine.size,
+                                                    level.intrinsics, level.size)))
         if sources:
+            statistics = WindowStatistics(fine, radius=2, stride=1)
             for offsets in ((-1.0, -0.5, 0.0, 0.5, 1.0), (-0.3, 0.0, 0.3)):
-                number, score = rematch(number, fine, sources, self.planes, offsets, 0.02)
+                number, score = rematch(number, statistics, sources, self.planes, offsets, 0.02)
                 number = smooth(number, peak * score, guide, 2, 1.5)
         estimate.number, estimate.rematched = number, score[::2, ::2]
         estimate.inverse_depth = inverse_depth_at(number[::2, ::2], self.planes)

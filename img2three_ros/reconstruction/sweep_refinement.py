@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.plane_sweep import PairWarp
-from ..structures import Matrix
-from .sweep_cost import BestSources, Level, WindowStatistics, correlate
+from .sweep_cost import BestSources, Level, WindowStatistics, box_sum, correlate
 
 _SAME_SURFACE = 2.0
 _GREY_SIGMA = 0.06
@@ -98,22 +97,21 @@ def smooth(number: Tensor, weight: Tensor, guide: Tensor, radius: int, spread: f
     return total / norm
 
 
-def rematch(number: Tensor, reference: Level, sources: Sequence[tuple[Level, Matrix]], planes: Tensor,
+def rematch(number: Tensor, statistics: WindowStatistics, sources: Sequence[tuple[Level, PairWarp]], planes: Tensor,
             offsets: Sequence[float], stiffness: float) -> tuple[Tensor, Tensor]:
     """Correct plane numbers (H, W) by matching the warped sources at ``offsets`` (ascending, equal steps) around them.
 
+    statistics: of the reference, every pixel; sources: images with the warps into them.
     ``stiffness``: cost per squared plane of leaving the present number. Returns plane numbers and the ZNCC there.
     """
     shifts = torch.tensor(offsets, device=number.device).reshape(-1, 1, 1)
     inverse_depth = inverse_depth_at(number + shifts, planes)
-    statistics = WindowStatistics(reference, radius=2, stride=1)
     best = BestSources(tuple(inverse_depth.shape), number.device)
-    for source, T_source_reference in sources:
-        warp = PairWarp.between(T_source_reference, reference.intrinsics, reference.size,
-                                source.intrinsics, source.size)
+    for source, warp in sources:
         best.add(correlate(statistics, source, warp, inverse_depth))
     score = best.score().clamp(min=0.0)
-    cost = F.avg_pool2d(1.0 - score, 3, stride=1, padding=1, count_include_pad=False) + stiffness * shifts ** 2
+    around = box_sum(torch.ones_like(number)[None, None], 1)
+    cost = (box_sum((1.0 - score)[None], 1) / around)[0] + stiffness * shifts ** 2
     step = offsets[1] - offsets[0]
     place = sub_plane_minimum(cost[None])[0]
     corrected = (number + offsets[0] + step * place).clamp(0.0, len(planes) - 1.0)
