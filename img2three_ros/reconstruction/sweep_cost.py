@@ -214,11 +214,14 @@ def cost_volume(reference: Pyramid, sources: Sequence[tuple[Pyramid, Matrix]], p
         top, bottom = max(0, rows.start // 4 * 2), min(shape[0], -(-rows.stop // 4) * 2)
         best = BestSources((chunk.stop - begin, bottom - top, shape[1]), planes.device)
         for matcher in matchers:
-            part = slice(max(2 * top, matcher.rows.start), min(2 * bottom, matcher.rows.stop))
-            if part.stop <= part.start:
+            seen = matcher.to_fine.seen(planes[chunk], margin=12)
+            part = slice(max(2 * top, matcher.rows.start, seen[0].start),
+                         min(2 * bottom, matcher.rows.stop, seen[0].stop))
+            columns = slice(max(matcher.columns.start, seen[1].start), min(matcher.columns.stop, seen[1].stop))
+            if part.stop <= part.start or columns.stop <= columns.start:
                 continue
-            score = _plane_scores(matcher, detail, context, planes, chunk, part)
-            best.add(score, slice(part.start // 2 - top, part.stop // 2 - top), _halved(matcher.columns))
+            score = _plane_scores(matcher, detail, context, planes, chunk, (part, columns))
+            best.add(score, slice(part.start // 2 - top, part.stop // 2 - top), _halved(columns))
         cost[chunk, top:bottom] -= best.score().clamp_(min=0.0)
     return cost
 
@@ -248,16 +251,17 @@ def _matcher(reference: Pyramid, detail: WindowStatistics, source: Pyramid, T_so
 
 
 def _plane_scores(matcher: _Matcher, detail: WindowStatistics, context: WindowStatistics, planes: Tensor,
-                  chunk: slice, rows: slice) -> Tensor:
-    """ZNCC (N, h, w) of a chunk of planes at both scales, in ``rows`` of the fine scale; -1 where not seen."""
-    columns, rows2, columns2 = matcher.columns, _halved(rows), _halved(matcher.columns)
+                  chunk: slice, part: tuple[slice, slice]) -> Tensor:
+    """ZNCC (N, h, w) of a chunk of planes at both scales in a ``part`` of the fine scale; -1 where not seen."""
+    part2 = _halved(part[0]), _halved(part[1])
     stack = planes[chunk].reshape(-1, 1, 1)
-    score = correlate(detail.window(rows, columns), matcher.source.fine, matcher.to_fine.window(rows, columns), stack)
-    blurred = correlate(context.window(rows2, columns2), matcher.source.coarse,
-                        matcher.to_coarse.window(rows2, columns2), stack)
+    score = correlate(detail.window(*part), matcher.source.fine, matcher.to_fine.window(*part), stack)
+    blurred = correlate(context.window(*part2), matcher.source.coarse, matcher.to_coarse.window(*part2), stack)
     share = torch.where((score > -1.0) & (blurred > -1.0), _COARSE_SHARE, 0.0)
-    begin = (rows.start - matcher.rows.start) // 2
-    torch.maximum(score, matcher.road[chunk, begin:begin + score.shape[1]], out=score)
+    top, left = ((here.start - whole.start) // 2 for here, whole in zip(part, (matcher.rows, matcher.columns),
+                                                                       strict=True))
+    road = matcher.road[chunk, top:top + score.shape[1], left:left + score.shape[2]]
+    torch.maximum(score, road, out=score)
     return torch.lerp(score, blurred, share)
 
 
