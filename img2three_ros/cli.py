@@ -162,7 +162,7 @@ def rig_from_bag_command(
     """
     from .ingest.rig import rig_from_bag, save_rig
 
-    rig = rig_from_bag(bag)
+    rig = rig_from_bag(bag, complain=lambda text: errors.print(f"[yellow]left out[/]: {escape(text)}", soft_wrap=True))
     save_rig(output, rig)
     console.print(f"{output}: {len(rig.cameras)} cameras ({', '.join(camera.name for camera in rig.cameras)})")
 

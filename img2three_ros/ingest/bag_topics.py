@@ -93,10 +93,14 @@ def _discovered(reader: BagReader, topics: dict[str, TopicInfo]) -> tuple[RigCam
                          f"'camera_info' beside it; {_listing(topics, (IMAGE, COMPRESSED, CAMERA_INFO))}. Name the "
                          "topics in a rig file")
     names = camera_names([sibling.rsplit("/", 1)[0] for sibling in chosen])
-    order = _order_of_recording(reader, [info.name for info in chosen.values()])
     found = [RigCamera(name, info.name, sibling, info.message_type == COMPRESSED)
              for name, (sibling, info) in zip(names, chosen.items(), strict=True)]
-    return tuple(sorted(found, key=lambda camera: order[camera.image_topic]))
+    return tuple(sorted(found, key=lambda camera: (not _looks_ahead(camera.name), camera.name)))
+
+
+def _looks_ahead(name: str) -> bool:
+    """The camera that looks ahead comes first, so that it is the reference whatever was recorded first."""
+    return name.lower().split("_")[-1] in ("front", "forward", "center", "centre")
 
 
 def _may_be_camera(info: TopicInfo) -> bool:
@@ -128,16 +132,6 @@ def _preference(info: TopicInfo) -> tuple[int, int, str]:
     kind = parts[-2] if info.message_type == COMPRESSED and len(parts) > 1 else parts[-1]
     rank = _PREFERRED.index(kind) if kind in _PREFERRED else len(_PREFERRED)
     return rank, int(info.message_type == COMPRESSED), info.name
-
-
-def _order_of_recording(reader: BagReader, topics: Sequence[str]) -> dict[str, tuple[int, str]]:
-    """Cameras in the order in which they first appear in the bag: recorders put the front camera first."""
-    first: dict[str, tuple[int, str]] = {}
-    for raw in reader.raw_messages(topics):
-        first.setdefault(raw.topic, (len(first), raw.topic))
-        if len(first) == len(topics):
-            break
-    return {topic: first.get(topic, (len(topics), topic)) for topic in topics}
 
 
 def _from_rig(reader: BagReader, rig: CameraRig) -> tuple[RigCamera, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from ..fileio.rosbag import BagReader
 from ..structures import CameraCalibration, InputError
-from .bag_topics import find_cameras
+from .bag_topics import find_cameras, unused_images
 from .camera_info import calibration_from_camera_info
 from .camera_rig import CameraRig, RigCamera, load_mask
 from .checks import checked_frame_id
@@ -20,10 +20,12 @@ __all__ = ["CameraRig", "RigCamera", "load_mask", "load_rig", "rig_from_bag", "s
 _WHOLE_BAG = 2**62
 
 
-def rig_from_bag(bag: Path | str, base_frame: str | None = None, cameras: Sequence[str] | None = None) -> CameraRig:
+def rig_from_bag(bag: Path | str, base_frame: str | None = None, cameras: Sequence[str] | None = None,
+                 complain: Callable[[str], None] | None = None) -> CameraRig:
     """The rig of a recording, with calibrations from CameraInfo and extrinsics from /tf_static.
 
-    base_frame: None = ``base_link``. cameras: names or image topics to keep; None = all.
+    base_frame: None = ``base_link``. cameras: names or image topics to keep; None = all. complain: told of each camera
+    that cannot be used and is left out; None = the first such camera is an error.
     Raises InputError: like ``BagReader``, ``no_cameras``, ``camera_info``, ``no_camera_info``, or ``transform`` naming
     the camera that TF does not connect with the base frame.
     """
@@ -33,8 +35,20 @@ def rig_from_bag(bag: Path | str, base_frame: str | None = None, cameras: Sequen
         motion = VehicleMotion(base, history=_WHOLE_BAG)
         for topic, _, message in reader.messages(["/tf_static", "/tf"]):
             motion.add_transforms(message, topic == "/tf_static", topic)
-        located = tuple(_located(reader, camera, motion) for camera in found.cameras)
-        return CameraRig(located, base, _odom_frame(reader, found.odometry_topic), found.odometry_topic)
+        located = []
+        for camera in found.cameras:
+            try:
+                located.append(_located(reader, camera, motion))
+            except InputError as error:
+                if complain is None:
+                    raise
+                complain(str(error))
+        if complain is not None:
+            for sentence in unused_images(reader, found):
+                complain(sentence)
+        if not located:
+            raise InputError("no_cameras", f"no camera of '{bag}' can be used, for the reasons above")
+        return CameraRig(tuple(located), base, _odom_frame(reader, found.odometry_topic), found.odometry_topic)
 
 
 def _located(reader: BagReader, camera: RigCamera, motion: VehicleMotion) -> RigCamera:

@@ -45,7 +45,7 @@ class NodeConfig(Config):
     cameras: tuple[str, ...] = setting((), "names of the cameras, 1 to 12; empty takes those of the rig file")
     rig_file: str = setting("", "YAML of topics, frames and (optionally) calibration; img2three rig-from-bag writes it")
     base_frame: str = setting("", "frame of all outputs; empty takes that of the rig file, else base_link")
-    odom_frame: str = setting("", "frame of ego motion; empty takes that of the rig file, else odom")
+    odom_frame: str = setting("", "frame of ego motion; empty takes that of the rig file, else of the odometry or TF")
     image_transport: str = setting("auto", "auto takes what is published, raw before compressed",
                                    choices=("auto", "raw", "compressed"))
     required_cameras: tuple[str, ...] = setting((), "frames without all of these are rejected and reported as ERROR")

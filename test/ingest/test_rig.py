@@ -3,8 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-from ingest_samples import CALIBRATION, T_BASE_CAMERA, write_bag
+from ingest_samples import CALIBRATION, START, T_BASE_CAMERA, jpeg, pixels, write_bag
 
+from img2three_ros.fileio.messages import camera_info_message, compressed_image_message, transform_message
+from img2three_ros.fileio.rosbag import BagWriter
 from img2three_ros.ingest.rig import CameraRig, RigCamera, load_mask, load_rig, rig_from_bag, save_rig
 from img2three_ros.structures import InputError
 
@@ -67,3 +69,30 @@ def test_a_missing_file_says_how_to_make_one(tmp_path):
 def test_a_bag_without_transforms_names_the_camera(tmp_path):
     with pytest.raises(InputError, match=r"camera 'front'.*front_optical_frame"):
         rig_from_bag(write_bag(tmp_path / "bag", tf=False))
+
+
+def test_a_camera_that_cannot_be_used_costs_only_itself(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write("/tf_static", transform_message({("base_link", "eye"): np.eye(4)}, START), START)
+        for name, frame in (("back", "eye"), ("front", "nowhere")):
+            writer.write(f"/camera/{name}/camera_info", camera_info_message(START, frame, CALIBRATION), START)
+            writer.write(f"/camera/{name}/image_raw/compressed",
+                         compressed_image_message(START, frame, jpeg(pixels(0))), START)
+    complaints = []
+    rig = rig_from_bag(tmp_path / "bag", complain=complaints.append)
+    assert rig.names == ("back",)
+    assert len(complaints) == 1 and "'front'" in complaints[0] and "'nowhere'" in complaints[0]
+    with pytest.raises(InputError, match="'front'"):
+        rig_from_bag(tmp_path / "bag")
+
+
+def test_the_camera_that_looks_ahead_is_the_reference(tmp_path):
+    with BagWriter(tmp_path / "bag") as writer:
+        names = ("back", "cam_front_left", "cam_front")
+        edges = {("base_link", name): np.eye(4) for name in names}
+        writer.write("/tf_static", transform_message(edges, START), START)
+        for index, name in enumerate(names):
+            writer.write(f"/{name}/camera_info", camera_info_message(START + index, name, CALIBRATION), START + index)
+            writer.write(f"/{name}/image_raw/compressed",
+                         compressed_image_message(START + index, name, jpeg(pixels(0))), START + index)
+    assert rig_from_bag(tmp_path / "bag").names == ("cam_front", "back", "cam_front_left")
