@@ -72,11 +72,11 @@ class PairWarp:
         camera) the coordinates lie far outside the image.
         """
         px, py, pz = self.parallax
-        factor = inverse_depth * pz + self.infinity[2]
-        scale = factor.clamp(min=_BEHIND).reciprocal()
+        factor = torch.add(self.infinity[2], inverse_depth, alpha=pz)
+        scale = factor.clamp(min=_BEHIND).reciprocal_()
         coordinates = torch.empty(2, *factor.shape, dtype=torch.float32, device=factor.device)
-        torch.mul(inverse_depth * px + self.infinity[0], scale, out=coordinates[0])
-        torch.mul(inverse_depth * py + self.infinity[1], scale, out=coordinates[1])
+        torch.add(self.infinity[0], inverse_depth, alpha=px, out=coordinates[0]).mul_(scale)
+        torch.add(self.infinity[1], inverse_depth, alpha=py, out=coordinates[1]).mul_(scale)
         return coordinates.permute(1, 2, 3, 0), factor
 
 
