@@ -6,6 +6,7 @@ Worker thread: decodes, reconstructs and publishes. A slow reconstruction never 
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import traceback
@@ -37,6 +38,7 @@ from .parameters import NodeConfig, changed, check_cameras, declare
 from .qos import latched_qos, reliable_qos, sensor_qos, subscribe
 from .reporter import Reporter
 from .spin import run_node
+from .stepping_stones import SteppingStones
 from .worker import Pipeline, ReconstructionWorker
 
 POLL_PERIOD, GRAPH_PERIOD = 0.02, 0.25
@@ -79,6 +81,7 @@ class ReconstructionNode(LifecycleNode):
         self._subscriptions_of_motion: list[Any] = []
         self._timers_of_activity: list[Any] = []
         self._mailbox: Mailbox[Work] = Mailbox()
+        self._stones: SteppingStones[Work] = SteppingStones()
         self._reporter = Reporter(self, self.config, self._complaints)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(self.config.status.period, self._report, clock=self._steady)
@@ -198,7 +201,7 @@ class ReconstructionNode(LifecycleNode):
         self._reporter.deactivated()
         if self._worker is None:
             return True
-        self._discard(self._mailbox.clear("deactivated"))
+        self._discard(self._mailbox.clear("deactivated"), *self._stones.clear())
         if not self._worker.stop(timeout):
             return False
         self._worker = None
@@ -243,11 +246,13 @@ class ReconstructionNode(LifecycleNode):
         for images in sets:
             if images.after_time_jump:
                 self._forget()
-            self._discard(self._mailbox.put(Work(images, time.monotonic())))
+            replaced = self._mailbox.put(Work(images, time.monotonic()))
+            self._discard(*(self._stones.add(replaced) if replaced is not None else ()))
 
-    def _discard(self, work: Work | None) -> None:
-        if work is not None:
-            self._assembler.discard(work.images)
+    def _discard(self, *works: Work | None) -> None:
+        for work in works:
+            if work is not None:
+                self._assembler.discard(work.images)
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
         """One message that surprises us must not end the node."""
@@ -270,6 +275,16 @@ class ReconstructionNode(LifecycleNode):
             raise InputError("required_camera", f"frame at {frame.stamp} ns has no usable image of "
                              f"{', '.join(lacking)} (required_cameras)")
         return frame
+
+    def earlier(self, item: Work) -> Sequence[Frame]:
+        """Replaced frames that give parallax where the reconstruction is slower than the cameras."""
+        stones, unused = self._stones.take(lambda other: other.images.stamp < item.images.stamp)
+        self._discard(*unused)
+        frames = []
+        for stone in stones:
+            with contextlib.suppress(InputError):  # counted by the assembler; the frame itself is not touched
+                frames.append(self._assembler.assemble(stone.images))
+        return frames
 
     def deliver(self, item: Work, frame: Frame, result: Reconstruction) -> None:
         """Publish a result, and the status if something changed."""
@@ -309,7 +324,7 @@ class ReconstructionNode(LifecycleNode):
 
     def _forget(self) -> None:
         if self._worker is not None:
-            self._discard(self._worker.reset())
+            self._discard(self._worker.reset(), *self._stones.clear())
 
     def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
         # Applied here, not in a post-set callback: Humble has none, and this is the only callback that may refuse.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from ..config import Config
@@ -21,6 +21,10 @@ class Pipeline(Protocol):
         """Reconstruct one frame."""
         ...
 
+    def observe(self, frame: Frame) -> None:
+        """Remember an earlier frame as a keyframe, without reconstructing it."""
+        ...
+
     def reset(self) -> None:
         """Forget the past."""
         ...
@@ -35,6 +39,10 @@ class Observer(Protocol[Item_contra]):
 
     def assemble(self, item: Item_contra) -> Frame:
         """Decode and place the images. Raises InputError if nothing usable is left."""
+        ...
+
+    def earlier(self, item: Item_contra) -> Sequence[Frame]:
+        """Frames between the last processed one and this one that may serve as keyframes, oldest first."""
         ...
 
     def deliver(self, item: Item_contra, frame: Frame, result: Reconstruction) -> None:
@@ -55,6 +63,9 @@ class _Nobody:
 
     def assemble(self, item: object) -> Frame:
         raise InputError("abandoned", "nobody waits for this any more")
+
+    def earlier(self, item: object) -> Sequence[Frame]:
+        return ()
 
     def deliver(self, item: object, frame: Frame, result: Reconstruction) -> None:
         pass
@@ -122,6 +133,8 @@ class ReconstructionWorker(Generic[Item]):
             for change in changes:
                 change(self._pipeline)
             frame = self._observer.assemble(item)
+            for keyframe in self._observer.earlier(item):
+                self._pipeline.observe(keyframe)
             result = self._pipeline.process(frame)
             if epoch != self._epoch or self._mailbox.closed:
                 return "reset"

@@ -54,6 +54,11 @@ class ReconstructionPipeline:
             timings_ms=timer.milliseconds, notes=geometry.notes,
         )
 
+    def observe(self, frame: Frame) -> None:
+        """Remember a frame as a keyframe without reconstructing it: a live node slower than its cameras would
+        otherwise have no two instants close enough to match."""
+        self.keyframes.add(self.prepare(frame))
+
     def reset(self) -> None:
         """Forget the past (time jump): what the engine remembers, keyframes and fused evidence."""
         self.engine.reset()

@@ -32,6 +32,9 @@ class FakePipeline:
             raise RuntimeError("the engine broke")
         return fake_result(frame, self.resets, self.config.occupancy.decay)
 
+    def observe(self, frame: Frame) -> None:
+        pass
+
     def reset(self) -> None:
         self.resets += 1
 

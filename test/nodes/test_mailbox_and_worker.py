@@ -56,7 +56,7 @@ class Recorder:
     """An observer whose items are stamps; negative ones are bad input, zero breaks the pipeline."""
 
     def __init__(self):
-        self.delivered, self.rejections, self.failures = [], [], []
+        self.delivered, self.rejections, self.failures, self.stones = [], [], [], {}
 
     def assemble(self, item):
         if item < 0:
@@ -72,10 +72,13 @@ class Recorder:
     def failed(self, item, error):
         self.failures.append(item)
 
+    def earlier(self, item):
+        return self.stones.pop(item, ())
+
 
 class Pipeline:
     def __init__(self):
-        self.resets, self.gate, self.entered = 0, threading.Event(), threading.Event()
+        self.resets, self.gate, self.entered, self.observed = 0, threading.Event(), threading.Event(), []
         self.gate.set()
 
     def process(self, frame):
@@ -84,6 +87,9 @@ class Pipeline:
         if frame.stamp == 0:
             raise ZeroDivisionError("broken")
         return fake_result(frame)
+
+    def observe(self, frame):
+        self.observed.append(frame)
 
     def reset(self):
         self.resets += 1
@@ -115,6 +121,14 @@ def test_bad_input_and_failures_cost_one_item_each(parts):
     counts = mailbox.counts()
     assert (counts.processed, counts.rejected_by) == (2, {"bad": 1, "failure": 1})
     assert pipeline.resets == 1  # what a failed frame left behind is forgotten
+
+
+def test_frames_in_between_are_shown_to_the_pipeline_first(parts):
+    mailbox, pipeline, recorder, _ = parts
+    recorder.stones[9] = ("frame 7", "frame 8")
+    mailbox.put(9)
+    settle(mailbox)
+    assert pipeline.observed == ["frame 7", "frame 8"] and recorder.delivered == [9]
 
 
 def test_newest_wins_while_the_worker_is_busy(parts):
