@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .config import Config, nested_to_paths, settings, with_overrides
+from .config import Config, nested_to_paths, set_thread_waiting, settings, with_overrides
 from .structures import InputError
 
 app = typer.Typer(
@@ -37,8 +37,7 @@ Cameras = Annotated[str | None, typer.Option(help="only these cameras, comma sep
 
 def main() -> None:
     """Entry point: an InputError is one clear line and exit code 2."""
-    # torch's idle threads must sleep, not spin: busy machines are many times slower otherwise.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_thread_waiting()
     try:
         app()
     except InputError as error:

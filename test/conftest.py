@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from img2three_ros.config import set_thread_waiting
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # One domain per test run, so that runs side by side never hear each other. Domains above 101 would use
@@ -13,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["ROS_DOMAIN_ID"] = str(30 + os.getpid() % 70)
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds_shared_memory.xml"))
 os.environ.setdefault("OMP_NUM_THREADS", "2")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+set_thread_waiting()
 
 
 @pytest.fixture(scope="session")

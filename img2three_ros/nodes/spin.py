@@ -12,6 +12,7 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
+from ..config import set_thread_waiting
 from ..structures import InputError
 
 
@@ -24,8 +25,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     and win nothing here, see reference figures; the EventsExecutor of rclpy cannot be stopped).
     A node may have ``close() -> bool``, called before it is destroyed; False means a thread cannot be stopped.
     """
-    # torch's idle threads must sleep, not spin: they would take the cores from drivers and from our own callbacks.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    set_thread_waiting()
     rclpy.init(args=None if args is None else list(args))
     node: Node | None = None
     code, stopped = 0, True
