@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from img2three_ros.config import set_thread_waiting
+
+set_thread_waiting()  # before torch is imported
+
 import argparse
 import statistics
 import time

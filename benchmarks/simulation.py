@@ -8,6 +8,10 @@ OMP_WAIT_POLICY=PASSIVE keeps waiting threads from burning the core that another
 
 from __future__ import annotations
 
+from img2three_ros.config import set_thread_waiting
+
+set_thread_waiting()  # before torch is imported
+
 import argparse
 import statistics
 import time

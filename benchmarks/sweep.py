@@ -5,6 +5,10 @@ The images are noise, so the figures are of the work, not of the result; every f
 
 from __future__ import annotations
 
+from img2three_ros.config import set_thread_waiting
+
+set_thread_waiting()  # before torch is imported
+
 import argparse
 import resource
 import statistics
