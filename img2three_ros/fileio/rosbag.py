@@ -70,6 +70,9 @@ class BagReader:
         self.warnings: list[str] = []
         if not self.path.exists():
             raise InputError("missing_bag", f"no bag at '{self.path}'; give a rosbag2 folder, .mcap or .db3 file")
+        if self.path.is_dir() and not any(self.path.iterdir()):
+            raise InputError("unreadable_bag", f"bag '{self.path}' cannot be read: the folder is empty; give a rosbag2 "
+                             "folder, .mcap or .db3 file")
         self._types = get_typestore(Stores.ROS2_KILTED)
         self._recovered: dict[str, TopicInfo] | None = None
         self._reader: Reader | None = None

@@ -71,7 +71,7 @@ def test_missing_and_foreign_and_empty_bags_say_what_to_do(tmp_path):
         BagReader(tmp_path / "notes.txt")
     assert foreign.value.reason == "unreadable_bag"
     (tmp_path / "folder").mkdir()
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"cannot be read: the folder is empty"):
         BagReader(tmp_path / "folder")
     (tmp_path / "zero.mcap").write_bytes(b"")
     with pytest.raises(InputError, match="cannot be read"):
