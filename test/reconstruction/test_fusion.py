@@ -18,14 +18,7 @@ GRID = OccupancyConfig(x_min=-20.0, x_max=20.0, y_min=-20.0, y_max=20.0)
 CAMERA_HEIGHT = 1.6
 TENTH = 100_000_000
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Small tensors: waiting for other threads on a busy machine takes longer than the work."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def camera_pose(yaw: float = 0.0, x: float = 0.0) -> np.ndarray:

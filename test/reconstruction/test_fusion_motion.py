@@ -18,13 +18,7 @@ CPU = torch.device("cpu")
 SIZE = GridSize(low=(-8.0, -8.0, -1.0), shape=(10, 40, 40), voxel_size=0.4)
 CELL_OF_BLOCK = np.array((5.0, 1.8, 0.8))  # world point in the middle of a voxel of the lattice at -8, -8, -1
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def put(grid: EvidenceGrid, world: np.ndarray, pose: np.ndarray, value: float) -> None:

@@ -18,13 +18,7 @@ BOXES = np.array([  # low x, y, z, high x, y, z: road, houses, parked cars, a va
     (7.0, 5.0, 0, 7.15, 5.15, 5), (15.0, -4.0, 0, 15.2, -3.8, 5), (38, -9, 0, 40, 9, 9)], dtype=float)
 CONFIG = OccupancyConfig(x_min=-4, x_max=40, y_min=-12, y_max=12)
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def distances(origin: np.ndarray, rays: np.ndarray) -> np.ndarray:
