@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     ("structures", "config"),
     ("geometry", "fileio"),
-    ("ingest", "simulation", "data", "models", "losses", "pointmap"),
-    ("runtime",),
+    ("ingest", "simulation", "models", "losses", "pointmap"),
+    ("data", "runtime"),
     ("reconstruction",),
     ("evaluation", "visualization"),
     ("training",),

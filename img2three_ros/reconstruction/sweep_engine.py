@@ -14,6 +14,7 @@ from ..geometry.plane_sweep import PairWarp, inverse_depth_planes
 from ..geometry.transforms import inverse
 from ..structures import Matrix
 from .ego_mask import EgoMask
+from .sources import Source, choose_sources
 from .sweep_aggregation import Smoothness, Workspace, semi_global
 from .sweep_alignment import MIN_POINTS, AlignmentCamera, align
 from .sweep_confidence import (
@@ -29,7 +30,6 @@ from .sweep_confidence import (
 from .sweep_cost import Pyramid, WindowStatistics, build_pyramid, cost_volume, grey
 from .sweep_prior import GroundPrior
 from .sweep_refinement import inverse_depth_at, rematch, smooth, sub_plane_minimum, upsample
-from .sweep_sources import Source, choose_sources
 from .views import DepthView, Geometry, PreparedFrame, View, relative_pose
 
 _REMEMBERED_FRAMES = 8

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..structures import Matrix
-from .views import PreparedFrame, View, relative_pose
 
 _DEPTHS = np.array([4.0, 8.0, 16.0, 32.0])
 _FULL_PARALLAX = 4.0
@@ -18,33 +17,30 @@ _WORTH = 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """A view chosen to be matched, with ``T_source_reference`` (4, 4) and how much it can tell (0..1)."""
+class Frustum:
+    """What a camera sees. intrinsics: (3, 3) in pixels of its image; size: (height, width) of that image."""
 
-    frame: PreparedFrame
-    view: View
-    T_source_reference: Matrix
-    worth: float
+    intrinsics: NDArray[np.floating]
+    size: tuple[int, int]
 
 
-def choose_sources(frame: PreparedFrame, view: View, keyframes: Sequence[PreparedFrame], count: int) -> list[Source]:
-    """Up to ``count`` views of this instant and of keyframes, best first; none if nothing gives parallax.
+def best_sources(reference: Frustum, others: Sequence[Frustum], T_others_reference: Sequence[Matrix],
+                 count: int) -> list[tuple[int, float]]:
+    """Up to ``count`` of the other views, best first, each with what it adds (0..1); none without parallax.
 
     Greedy: every sample of the reference's frustum wants two sources that show it with parallax; a source is worth
     what it adds to what the chosen ones already show.
     """
-    candidates = [(other, seen) for other in (frame, *keyframes) for seen in other.views if seen is not view]
-    poses = [relative_pose(frame, view, other, seen) for other, seen in candidates]
-    quality = [_quality(view, seen, pose) for (_, seen), pose in zip(candidates, poses, strict=True)]
-    chosen: list[Source] = []
+    quality = [_quality(reference, other, pose) for other, pose in zip(others, T_others_reference, strict=True)]
+    chosen: list[tuple[int, float]] = []
     shown = np.zeros((2, *quality[0].shape)) if quality else np.zeros((2, 0))
-    remaining = set(range(len(candidates)))
+    remaining = set(range(len(others)))
     while remaining and len(chosen) < count:
         gains = {index: _gain(shown, quality[index]) for index in remaining}
         best = max(sorted(gains), key=lambda index: gains[index])
         if gains[best] < _WORTH:
             break
-        chosen.append(Source(*candidates[best], poses[best], gains[best]))
+        chosen.append((best, gains[best]))
         shown = np.sort(np.concatenate((shown, quality[best][None])), axis=0)[1:]
         remaining.remove(best)
     return chosen
@@ -55,7 +51,7 @@ def _gain(shown: NDArray[np.float64], quality: NDArray[np.float64]) -> float:
     return float((better.sum(0) - shown.sum(0)).mean())
 
 
-def _quality(view: View, source: View, T_source_view: Matrix) -> NDArray[np.float64]:
+def _quality(view: Frustum, source: Frustum, T_source_view: Matrix) -> NDArray[np.float64]:
     """Use of a source for samples (depth, row, column) of the reference's frustum, 0..1.
 
     Grows with the pixels a depth change of 10 % moves the projection, falls where the two see a surface from too
@@ -63,7 +59,7 @@ def _quality(view: View, source: View, T_source_view: Matrix) -> NDArray[np.floa
     """
     height, width = view.size
     v, u = np.meshgrid((np.arange(6) + 0.5) * height / 6, (np.arange(8) + 0.5) * width / 8, indexing="ij")
-    rays = np.stack((u, v, np.ones_like(u)), -1) @ np.linalg.inv(view.intrinsics.double().cpu().numpy()).T
+    rays = np.stack((u, v, np.ones_like(u)), -1) @ np.linalg.inv(view.intrinsics.astype(np.float64)).T
     points = _DEPTHS[:, None, None, None] * rays
     pixels, depth = _project(source, T_source_view, points)
     farther, _ = _project(source, T_source_view, 1.1 * points)
@@ -78,9 +74,9 @@ def _quality(view: View, source: View, T_source_view: Matrix) -> NDArray[np.floa
     return np.where(inside, usefulness, 0.0)
 
 
-def _project(source: View, T_source_view: Matrix, points: NDArray[np.float64],
+def _project(source: Frustum, T_source_view: Matrix, points: NDArray[np.float64],
              ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     moved = points @ T_source_view[:3, :3].T + T_source_view[:3, 3]
-    homogeneous = moved @ source.intrinsics.double().cpu().numpy().T
+    homogeneous = moved @ source.intrinsics.astype(np.float64).T
     depth = homogeneous[..., 2]
     return homogeneous[..., :2] / np.maximum(depth, 1e-3)[..., None], depth
