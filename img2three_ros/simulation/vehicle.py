@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,7 +16,7 @@ from ..structures import CameraCalibration, CameraImage, Frame, InputError, Matr
 from .ground import GroundView
 from .primitives import PrimitiveSet
 from .ray_casting import RayTiles, nearest_hits, ray_tiles, sensor_scene
-from .rig import T_BASE_LIDAR, camera_directions, mounts
+from .rig import T_BASE_LIDAR, CameraMount, camera_directions, mounts
 from .settings import SimulationConfig
 from .shading import PrimitiveTables, camera_response, shade, surface_hits
 from .street_world import ObjectBox, StreetWorld
@@ -43,15 +43,20 @@ class RenderedView:
 
 
 class SimulatedVehicle:
-    """A vehicle with six cameras, a LiDAR and odometry in a procedural street. Everything follows from the
-    configuration; any instant can be asked for in any order."""
+    """A vehicle with cameras, a LiDAR and odometry in a procedural street. Everything follows from the
+    configuration; any instant can be asked for in any order.
 
-    def __init__(self, config: SimulationConfig | None = None) -> None:
+    chosen_mounts: its cameras instead of those of ``config.rig``, the first is the reference. world: a street built
+    before, whatever the configuration says of streets (the look of things still follows ``config``).
+    """
+
+    def __init__(self, config: SimulationConfig | None = None, chosen_mounts: Sequence[CameraMount] | None = None,
+                 world: StreetWorld | None = None) -> None:
         self.config = config or SimulationConfig()
         if self.config.device == "cuda" and not torch.cuda.is_available():
             raise InputError("parameter", "device = 'cuda', but torch finds no CUDA device; use device = 'cpu'")
-        self.world = StreetWorld(self.config)
-        self._mounts = {mount.name: mount for mount in mounts(self.config.rig)}
+        self.world = world or StreetWorld(self.config)
+        self._mounts = {mount.name: mount for mount in chosen_mounts or mounts(self.config.rig)}
         self._noise = SolidNoise(self.config.seed, self.config.device)
         self._rays: dict[str, RayTiles] = {}
         random = np.random.default_rng((self.config.seed, 5))
@@ -101,12 +106,13 @@ class SimulatedVehicle:
         jitter = float(np.clip(random.normal(0.0, 1.0), -4.0, 4.0)) * self.config.jitter
         return self.stamp(index) + round((self._phases[camera] + jitter) * 1e9)
 
-    def render(self, camera: str, stamp: int) -> RenderedView:
-        """Image and truth of a camera at a stamp (ns)."""
-        config, T_world_camera = self.config, self.pose(stamp) @ self.T_base_camera[camera]
+    def render(self, camera: str, stamp: int, T_world_base: Matrix | None = None) -> RenderedView:
+        """Image and truth of a camera at a stamp (ns), from the vehicle's own pose or another (4, 4)."""
+        T_world_base = self.pose(stamp) if T_world_base is None else T_world_base
+        config, T_world_camera = self.config, T_world_base @ self.T_base_camera[camera]
         rays = self._camera_rays(camera)
         calibration = self.calibrations[camera]
-        primitives = self._primitives(stamp)
+        primitives = self.world.primitives(config.seconds(stamp), float(T_world_base[0, 3]))
         scene = sensor_scene(primitives, T_world_camera, self.sun, config.device)
         tables = PrimitiveTables(primitives, config.device)
         ground = GroundView(self.world.road, T_world_camera)
