@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from ..geometry.transforms import from_xyz_rpy
 from ..structures import Matrix
 
 BOX, CYLINDER, SPHERE = 0, 1, 2
@@ -34,15 +35,41 @@ class Facade:
 
 
 @dataclass(frozen=True)
+class Pattern:
+    """A grid of tiles laid on the faces of a primitive: bricks, planks, panels, stripes, checks, prints.
+
+    pitch: width and height of a tile, metres; stagger: shift of every other row, in tiles; slant: shift of a row per
+    metre of height, metres (diagonal stripes); joint: half width of the joints, metres, 0 = none; joint_tone:
+    brightness of the joints relative to the tiles; spread: how much tiles differ in brightness (natural logarithm);
+    hue: how much tiles differ in colour, 0..1; fine: contrast of a print of small random marks on the tiles, 0..1;
+    other: albedo of every other tile, None = like the rest.
+    """
+
+    pitch: tuple[float, float]
+    stagger: float = 0.0
+    slant: float = 0.0
+    joint: float = 0.0
+    joint_tone: float = 0.6
+    spread: float = 0.0
+    hue: float = 0.0
+    fine: float = 0.0
+    other: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Surface:
     """Look of a primitive. albedo: linear RGB 0..1; contrast: strength of the solid noise; tint: strength of its
-    colour variation; scale: size of the noise relative to the default; facade: windows (boxes only)."""
+    colour variation; scale: size of the noise relative to the default; facade: windows (boxes only); pattern: tiles;
+    shine: share of light it mirrors, 0..1; glow: light of its own at night, in units of albedo."""
 
     albedo: tuple[float, float, float]
     contrast: float = 0.5
     tint: float = 0.1
     scale: float = 1.0
     facade: Facade | None = None
+    pattern: Pattern | None = None
+    shine: float = 0.0
+    glow: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +86,9 @@ class PrimitiveSet:
     """P primitives of the world at one instant.
 
     kind: (P,); T_world_unit: (P, 4, 4); half_size: (P, 3) metres; offset: (P, 3) origin of the solid texture;
-    look: (P, 6) albedo rgb, contrast, tint, scale; facade: (P, 6) pitch u, pitch v, opening u, opening v, recess,
-    sill, all 0 = none; owner: (P,) index of the object they belong to.
+    look: (P, 8) albedo rgb, contrast, tint, scale, shine, glow; facade: (P, 6) pitch u, pitch v, opening u,
+    opening v, recess, sill, all 0 = none; pattern: (P, 13) pitch u, pitch v, stagger, slant, joint, joint tone,
+    spread, hue, fine, alternate 0/1, other rgb, all 0 = none; owner: (P,) index of the object they belong to.
     """
 
     kind: NDArray[np.int64]
@@ -69,6 +97,7 @@ class PrimitiveSet:
     offset: NDArray[np.float64]
     look: NDArray[np.float64]
     facade: NDArray[np.float64]
+    pattern: NDArray[np.float64]
     owner: NDArray[np.int64]
 
     def __len__(self) -> int:
@@ -109,13 +138,15 @@ def gather(parts: Sequence[Part], owners: Sequence[int], salt: int) -> Primitive
     owner = np.asarray(owners, dtype=np.int64)
     # Parts of one object share the origin of the texture's coordinates up to their own place in the object.
     offset = random[owner] + transforms[:, :3, 3] if count else np.zeros((0, 3))
-    look = [(*part.surface.albedo, part.surface.contrast, part.surface.tint, part.surface.scale) for part in parts]
+    look = [(*one.albedo, one.contrast, one.tint, one.scale, one.shine, one.glow)
+            for one in (part.surface for part in parts)]
     windows = [_facade_row(part.surface.facade) for part in parts]
+    tiles = [_pattern_row(part.surface.pattern) for part in parts]
     return PrimitiveSet(
         np.array([part.kind for part in parts], dtype=np.int64), transforms,
         np.linalg.norm(transforms[:, :3, :3], axis=1), offset,
-        np.array(look, dtype=np.float64).reshape(count, 6), np.array(windows, dtype=np.float64).reshape(count, 6),
-        owner)
+        np.array(look, dtype=np.float64).reshape(count, 8), np.array(windows, dtype=np.float64).reshape(count, 6),
+        np.array(tiles, dtype=np.float64).reshape(count, 13), owner)
 
 
 def concatenate(sets: Sequence[PrimitiveSet]) -> PrimitiveSet:
@@ -142,6 +173,34 @@ def wheel(centre: Sequence[float], radius: float, width: float, surface: Surface
     return Part(CYLINDER, transform, surface)
 
 
+def rod(start: Sequence[float], end: Sequence[float], radius: float, surface: Surface) -> Part:
+    """A cylinder between two points: branches, limbs, rails, wires."""
+    first, last = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
+    half = (last - first) / 2.0
+    length = float(np.linalg.norm(half))
+    axis = half / max(length, 1e-9)
+    helper = np.array([1.0, 0.0, 0.0]) if abs(axis[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
+    side = np.cross(axis, helper)
+    side /= np.linalg.norm(side)
+    transform = np.eye(4)
+    transform[:3, :3] = np.column_stack((radius * side, radius * np.cross(axis, side), half))
+    transform[:3, 3] = first + half
+    return Part(CYLINDER, transform, surface)
+
+
+def tilted_box(centre: Sequence[float], size: Sequence[float], surface: Surface,
+               rpy: tuple[float, float, float]) -> Part:
+    """A box of full size (x, y, z) about its centre, turned by roll, pitch and yaw (rad)."""
+    scale = np.diag((*(np.asarray(size, dtype=np.float64) / 2.0), 1.0))
+    return Part(BOX, from_xyz_rpy(tuple(centre), rpy) @ scale, surface)
+
+
+def placed(parts: Sequence[Part], x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> list[Part]:
+    """Parts built in a frame of their own, moved to x, y, z (metres) and turned by yaw (rad) in another object."""
+    pose = from_xyz_rpy((x, y, z), (0.0, 0.0, yaw))
+    return [Part(part.kind, pose @ part.T_object_unit, part.surface) for part in parts]
+
+
 def ellipsoid(centre: Sequence[float], radii: Sequence[float], surface: Surface, yaw: float = 0.0) -> Part:
     """An ellipsoid with its half axes along the object's axes, turned by yaw (rad)."""
     return Part(SPHERE, _affine(centre, radii, yaw), surface)
@@ -159,3 +218,11 @@ def _facade_row(facade: Facade | None) -> tuple[float, ...]:
     if facade is None:
         return (0.0,) * 6
     return (*facade.pitch, *facade.opening, facade.recess, facade.sill)
+
+
+def _pattern_row(pattern: Pattern | None) -> tuple[float, ...]:
+    if pattern is None:
+        return (0.0,) * 13
+    other = pattern.other or (0.0, 0.0, 0.0)
+    return (*pattern.pitch, pattern.stagger, pattern.slant, pattern.joint, pattern.joint_tone, pattern.spread,
+            pattern.hue, pattern.fine, float(pattern.other is not None), *other)

@@ -15,9 +15,10 @@ from torch import Tensor
 from ..structures import Matrix
 from . import facades
 from .ground import GroundView, ground_albedo
+from .patterns import Tiles
 from .primitives import BOX, CYLINDER, PrimitiveSet
 from .ray_casting import RayTiles, SensorScene, shadows
-from .textures import SolidNoise, band, tile_coordinate
+from .textures import SolidNoise, band
 
 _SUN = (1.30, 1.22, 1.08)
 _SKYLIGHT = (0.42, 0.47, 0.55)
@@ -53,6 +54,7 @@ class PrimitiveTables:
 
         self.half_size, self.offset = tensor(primitives.half_size), tensor(primitives.offset)
         self.look, self.facade = tensor(primitives.look), tensor(primitives.facade)
+        self.tiles = Tiles(primitives, device)
         self.owner = torch.tensor(primitives.owner, device=device)
 
 
@@ -113,24 +115,13 @@ def surface_albedo(hits: SurfaceHits, footprint: Tensor, tables: PrimitiveTables
     glass = 0.075 + 0.30 * (curtain - 0.25).clamp(min=0.0)
     frame = band(hits.frame, _WINDOW_FRAME, footprint) * pane
     shade = torch.exp(look[3] * detail) * torch.where(reveal, 0.8, 1.0)
-    shade = shade * torch.where(pane, 1.0, 1.0 + _panels(hits, footprint, tables, noise, salt))
+    plain = tables.tiles.colour(noise, look[:3], hits.local, hits.primitive, footprint)
     albedo = []
     for channel, sign in enumerate((1.0, 0.25, -1.0)):
-        wall = look[channel] * (1.0 + sign * look[4] * colour)
+        wall = plain[channel] * (1.0 + sign * look[4] * colour)
         base = torch.where(pane, glass * (1.0 - 0.1 * sign), wall)
         albedo.append((base + frame * (0.5 - base)) * shade)
     return torch.stack(albedo).clamp(0.005, 0.95)
-
-
-def _panels(hits: SurfaceHits, footprint: Tensor, tables: PrimitiveTables, noise: SolidNoise,
-            salt: Tensor) -> Tensor:
-    """(N,) relative brightness of the stones of house walls; 0 elsewhere."""
-    on_house = tables.facade[0].index_select(0, hits.primitive) > 0.0
-    # On an upright face one of the horizontal coordinates is constant, so their sum runs along the wall.
-    row, _ = tile_coordinate(hits.local[2], 0.29)
-    column, _ = tile_coordinate(hits.local[0] + hits.local[1] + 0.27 * torch.remainder(row, 2.0), 0.54)
-    sharp = (0.29 / footprint - 0.8).clamp(0.0, 1.0)
-    return torch.where(on_house, 0.16 * sharp * noise.cell(column + salt, row, 7), 0.0)
 
 
 def shade(rays: RayTiles, depth: Tensor, primitive: Tensor, ground: GroundView, scene: SensorScene,

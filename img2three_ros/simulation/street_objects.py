@@ -7,7 +7,7 @@ import math
 
 from numpy.random import Generator
 
-from .primitives import Facade, Part, Surface, box, cylinder, ellipsoid, wheel
+from .primitives import Facade, Part, Pattern, Surface, box, cylinder, ellipsoid, wheel
 
 Colour = tuple[float, float, float]
 
@@ -20,6 +20,7 @@ _CLOTHES: tuple[Colour, ...] = ((0.45, 0.10, 0.10), (0.10, 0.16, 0.38), (0.09, 0
 _GLASS = Surface((0.05, 0.06, 0.075), 0.55, 0.1)
 _TYRE = Surface((0.03, 0.03, 0.032), 0.4, 0.0)
 _METAL = Surface((0.30, 0.31, 0.32), 0.35, 0.05)
+_STONES = Pattern((0.54, 0.29), stagger=0.5, spread=0.16)
 _CAR_WIDTH = 1.82
 
 
@@ -38,7 +39,8 @@ def building(random: Generator, width: float, depth: float, side: int) -> list[P
     opening = (random.uniform(0.9, 1.5), random.uniform(1.2, 1.8))
     facade = Facade((opening[0] + random.uniform(0.7, 1.6), storey), opening, random.uniform(0.1, 0.3),
                     random.uniform(0.7, 1.0))
-    wall = Surface(_pick(random, _WALLS), random.uniform(0.5, 0.85), 0.14, random.uniform(0.8, 1.3), facade)
+    wall = Surface(_pick(random, _WALLS), random.uniform(0.5, 0.85), 0.14, random.uniform(0.8, 1.3), facade,
+                   _STONES)
     trim = Surface(_pick(random, _WALLS), 0.65, 0.1)
     parts = [box((0, side * depth / 2, height / 2), (width, depth, height), wall)]
     parts.append(box((0, side * (depth / 2 - 0.12), 0.3), (width + 0.04, depth + 0.24, 0.6), trim))
