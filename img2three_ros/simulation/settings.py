@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from ..config import setting
 from ..structures import InputError
+from .appearance import OpticsConfig, WeatherConfig
 
-RIGS = ("nuscenes", "ddad")
+SCENES = ("street", "junction", "highway", "car_park", "narrow", "country")
+RIGS = ("nuscenes", "ddad", "waymo", "kitti", "random")
 
 
 @dataclass(frozen=True)
@@ -15,7 +17,14 @@ class SimulationConfig:
     """The simulated vehicle: equal configurations give equal worlds, drives and pixels on the same device."""
 
     seed: int = setting(0, "seed of the street, the drive and the sensor noise", low=0)
-    rig: str = setting("nuscenes", "layout of the six cameras", choices=RIGS)
+    scene: str = setting("street", "what the vehicle drives through", choices=SCENES)
+    terrain: float = setting(0.0, "0 = flat; 1 = slopes up to 6 %, cross slopes, bumps, banks and ditches", low=0.0,
+                             high=2.0)
+    variety: float = setting(0.0, "0 = the plain street (scene street only); 1 = widths, lanes, markings, pavements "
+                             "and what stands where vary with the seed", low=0.0, high=1.0)
+    turning: float = setting(0.0, "0 = gentle bends; 1 = bends down to a radius of 25 m; from 0.5 the vehicle turns "
+                             "off at a junction", low=0.0, high=1.0)
+    rig: str = setting("nuscenes", "layout of the cameras; random = another for every seed", choices=RIGS)
     width: int = setting(640, "width of the images", unit="px", low=32, high=4096)
     height: int = setting(384, "height of the images", unit="px", low=32, high=4096)
     rate: float = setting(10.0, "camera and LiDAR rate", unit="Hz", low=0.5, high=100.0)
@@ -42,6 +51,9 @@ class SimulationConfig:
     lidar_step: float = setting(0.4, "azimuth step of the LiDAR", unit="deg", low=0.05, high=5.0)
     lidar_noise: float = setting(0.02, "standard deviation of a LiDAR range", unit="m", low=0.0, high=1.0)
     lidar_range: float = setting(100.0, "largest LiDAR range", unit="m", low=5.0, high=300.0)
+    ego_body: float = setting(0.0, "share of the cameras that see a part of the vehicle itself", low=0.0, high=1.0)
+    weather: WeatherConfig = WeatherConfig()
+    optics: OpticsConfig = OpticsConfig()
     device: str = setting("cpu", "torch device of the ray casting", choices=("cpu", "cuda"))
 
     def __post_init__(self) -> None:
@@ -55,10 +67,15 @@ class SimulationConfig:
         return round(self.start) * 1_000_000_000
 
     @property
+    def plain(self) -> bool:
+        """Whether this is the one street that looks alike for every seed."""
+        return self.scene == "street" and self.variety == 0.0
+
+    @property
     def length(self) -> float:
         """Length of the street before it repeats along x, metres: what the vehicle (or, where it stands, its
-        traffic at 8 m/s) drives in a period, at least 60 m."""
-        return max(round((self.speed or 8.0) * self.period, 3), 60.0)
+        traffic at 8 m/s) drives in a period, at least 60 m (other scenes than the plain street: 320 m)."""
+        return max(round((self.speed or 8.0) * self.period, 3), 60.0 if self.plain else 320.0)
 
     def seconds(self, stamp: int) -> float:
         """Seconds since the first instant."""
