@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..config import setting
 from ..structures import InputError
@@ -52,8 +52,8 @@ class SimulationConfig:
     lidar_noise: float = setting(0.02, "standard deviation of a LiDAR range", unit="m", low=0.0, high=1.0)
     lidar_range: float = setting(100.0, "largest LiDAR range", unit="m", low=5.0, high=300.0)
     ego_body: float = setting(0.0, "share of the cameras that see a part of the vehicle itself", low=0.0, high=1.0)
-    weather: WeatherConfig = WeatherConfig()
-    optics: OpticsConfig = OpticsConfig()
+    weather: WeatherConfig = field(default_factory=WeatherConfig)
+    optics: OpticsConfig = field(default_factory=OpticsConfig)
     device: str = setting("cpu", "torch device of the ray casting", choices=("cpu", "cuda"))
 
     def __post_init__(self) -> None:
