@@ -15,7 +15,12 @@ from .settings import SimulationConfig
 
 @dataclass(frozen=True)
 class CameraMount:
-    """xyz: metres in base_link; yaw, pitch (> 0 looks down), roll: degrees; field_of_view: horizontal, degrees."""
+    """xyz: metres in base_link; yaw, pitch (> 0 looks down), roll: degrees.
+
+    field_of_view: horizontal, degrees, of an image with the principal point in its middle: it gives the focal length.
+    principal_point: shares of the image's width and height, 0 its left or upper edge, 0.5 the middle; outside 0..1
+    for a part cut from a larger image. None = a little off the middle, as in real cameras.
+    """
 
     name: str
     xyz: tuple[float, float, float]
@@ -23,6 +28,7 @@ class CameraMount:
     field_of_view: float
     pitch: float = 0.0
     roll: float = 0.0
+    principal_point: tuple[float, float] | None = None
 
     @property
     def T_base_camera(self) -> Matrix:
@@ -31,10 +37,14 @@ class CameraMount:
         return from_xyz_rpy(self.xyz, angles) @ T_BASE_OPTICAL
 
     def calibration(self, config: SimulationConfig) -> CameraCalibration:
-        """Pinhole of this field of view; the principal point is a little off the middle, as in real cameras."""
+        """Pinhole of this field of view at the configured image size, with the configured distortion."""
         focal = 0.5 * config.width / math.tan(math.radians(self.field_of_view) / 2.0)
-        u = (config.width - 1) / 2.0 + 0.004 * config.width * math.sin(2.0 * self.yaw + 1.0)
-        v = (config.height - 1) / 2.0 + 0.004 * config.width * math.cos(3.0 * self.yaw)
+        if self.principal_point is None:
+            u = (config.width - 1) / 2.0 + 0.004 * config.width * math.sin(2.0 * self.yaw + 1.0)
+            v = (config.height - 1) / 2.0 + 0.004 * config.width * math.cos(3.0 * self.yaw)
+        else:
+            u = self.principal_point[0] * config.width - 0.5
+            v = self.principal_point[1] * config.height - 0.5
         intrinsics = np.array([[focal, 0.0, u], [0.0, focal, v], [0.0, 0.0, 1.0]])
         distortion = np.array([config.distortion, -0.3 * config.distortion, 0.0, 0.0, 0.0])
         return CameraCalibration(config.width, config.height, intrinsics, "plumb_bob", distortion)
@@ -58,6 +68,17 @@ _MOUNTS = {
         CameraMount("back_left", (1.75, 0.64, 1.52), 120.7, 85.0, 0.2, -0.1),
         CameraMount("back_right", (1.75, -0.64, 1.53), -119.6, 85.0, 0.0, 0.2),
     ),
+    "waymo": (
+        CameraMount("front", (1.54, -0.02, 2.11), 0.1, 50.0, 0.2, 0.1),
+        CameraMount("front_left", (1.50, 0.10, 2.12), 45.2, 50.0, 0.1, -0.2),
+        CameraMount("front_right", (1.49, -0.12, 2.11), -44.7, 50.0, -0.2, 0.1),
+        CameraMount("side_left", (1.43, 0.12, 2.12), 90.4, 50.0, 0.3, 0.2),
+        CameraMount("side_right", (1.43, -0.14, 2.10), -90.3, 50.0, 0.1, -0.1),
+    ),
+    "kitti": (
+        CameraMount("left", (1.03, 0.27, 1.65), 0.1, 81.0, -0.1, 0.05),
+        CameraMount("right", (1.03, -0.27, 1.65), 0.1, 81.0, -0.1, 0.05),
+    ),
 }
 
 LIDAR_NAME = "lidar"
@@ -66,7 +87,7 @@ T_BASE_LIDAR = from_xyz_rpy((0.95, 0.0, 1.88), np.radians((0.2, -0.3, -89.5)))
 
 
 def mounts(rig: str) -> tuple[CameraMount, ...]:
-    """The six cameras of a layout ('nuscenes' or 'ddad')."""
+    """The cameras of a layout of a public data set ('nuscenes', 'ddad', 'waymo' or 'kitti')."""
     return _MOUNTS[rig]
 
 

@@ -15,8 +15,9 @@ from ..geometry.transforms import apply, inverse
 from ..structures import CameraCalibration, CameraImage, Frame, InputError, Matrix
 from .ground import GroundView
 from .primitives import PrimitiveSet
+from .random_rig import configured_rig
 from .ray_casting import RayTiles, nearest_hits, ray_tiles, sensor_scene
-from .rig import T_BASE_LIDAR, CameraMount, camera_directions, mounts
+from .rig import T_BASE_LIDAR, CameraMount, camera_directions
 from .settings import SimulationConfig
 from .shading import PrimitiveTables, camera_response, shade, surface_hits
 from .street_world import ObjectBox, StreetWorld
@@ -56,7 +57,7 @@ class SimulatedVehicle:
         if self.config.device == "cuda" and not torch.cuda.is_available():
             raise InputError("parameter", "device = 'cuda', but torch finds no CUDA device; use device = 'cpu'")
         self.world = world or StreetWorld(self.config)
-        self._mounts = {mount.name: mount for mount in chosen_mounts or mounts(self.config.rig)}
+        self._mounts = {mount.name: mount for mount in chosen_mounts or configured_rig(self.config)}
         self._noise = SolidNoise(self.config.seed, self.config.device)
         self._rays: dict[str, RayTiles] = {}
         random = np.random.default_rng((self.config.seed, 5))
