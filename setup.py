@@ -78,6 +78,7 @@ setup(
         "PyYAML>=6",
         "rich>=13",
         "rosbags>=0.10",
+        "safetensors>=0.4",
         "scipy>=1.10",
         "torch>=2.2",
         "trimesh>=4",

@@ -64,6 +64,7 @@ ROSDEP_KEYS = {
     "open3d": {"python3-open3d", "python3-open3d-pip"},
     "rich": {"python3-rich"},
     "rosbags": {"python3-rosbags-pip"},
+    "safetensors": {"python3-safetensors-pip"},
     "scipy": {"python3-scipy"},
     "torch": {"python3-torch", "python3-pytorch-pip"},
     "trimesh": {"python3-trimesh-pip"},
