@@ -14,15 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from ..geometry.transforms import from_xyz_rpy
 from ..structures import Matrix
 from . import street_objects as build
 from .primitives import Part, PrimitiveSet, concatenate, gather
+from .section import KERB_HEIGHT, LANE_CENTRE, ROAD_HALF_WIDTH
 from .settings import SimulationConfig
-from .trajectories import LANE_CENTRE, Drive, Road, make_drive, make_road
+from .trajectories import Drive, Road, make_drive, make_road
 
-ROAD_HALF_WIDTH = 5.9
-KERB_HEIGHT = 0.12
 _PARKING = ROAD_HALF_WIDTH - 1.15
 _FRONT = 9.6  # lateral offset from which houses begin
 
@@ -96,10 +94,11 @@ def _still(pose: Matrix) -> Callable[[float], Matrix]:
     return lambda seconds: pose
 
 
-def _beside(road: Road, x: float, lateral: float, z: float = 0.0, turn: float = 0.0) -> Matrix:
+def _beside(road: Road, x: float, lateral: float, z: float = 0.0, turn: float = 0.0,
+            tilted: bool = False) -> Matrix:
     """``T_world_object`` of something beside the road, turned against the road's heading."""
     px, py, heading = road.place(x, lateral)
-    return from_xyz_rpy((px, py, z), (0.0, 0.0, heading + turn))
+    return road.stand(px, py, heading + turn, z, tilted=tilted)
 
 
 def _houses(random: Generator, road: Road) -> list[WorldObject]:

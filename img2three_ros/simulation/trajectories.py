@@ -7,25 +7,31 @@ middle of the road across it, positive to the left: (y - f(x)) / sqrt(1 + f'(x)^
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry.transforms import from_xyz_rpy, inverse
 from ..structures import Matrix
+from .section import LANE_CENTRE, Section, make_section
 from .settings import SimulationConfig
+from .terrain import FLOATS, Terrain, make_terrain
 
-LANE_CENTRE = -1.85
-"""Lateral offset of the vehicle's lane: traffic keeps right."""
+__all__ = ["LANE_CENTRE", "Drive", "Road", "make_drive", "make_road"]
+
+_WHEELBASE, _TRACK = 2.8, 1.6
 
 
 @dataclass(frozen=True)
 class Road:
-    """length: period along x, metres; terms: (amplitude m, wave number rad/m, phase rad) of each sine."""
+    """length: period along x, metres; terms: (amplitude m, wave number rad/m, phase rad) of each sine; section:
+    what it is across; terrain: height of the ground, 0 = level of the road without any."""
 
     length: float
     terms: tuple[tuple[float, float, float], ...]
+    section: Section = field(default_factory=Section)
+    terrain: Terrain = field(default_factory=Terrain)
 
     def centre(self, x: float) -> float:
         """y of the middle of the road at x."""
@@ -40,16 +46,59 @@ class Road:
         slope = self.slope(x)
         return x, self.centre(x) + lateral * math.sqrt(1.0 + slope * slope), math.atan(slope)
 
+    def height(self, x: float, y: float) -> float:
+        """Height of the terrain (without kerbs) at world x, y, metres."""
+        return self.terrain.height(x, y - self.centre(x), FLOATS)
+
+    def stand(self, x: float, y: float, heading: float, lift: float = 0.0, tilted: bool = False,
+              length: float = _WHEELBASE, width: float = _TRACK) -> Matrix:
+        """``T_world_object`` of something at world x, y, ``lift`` metres above the terrain.
+
+        tilted: it leans as the ground under its length and width does; otherwise it stands upright.
+        """
+        if self.terrain.flat:
+            return from_xyz_rpy((x, y, lift), (0.0, 0.0, heading))
+        if not tilted:
+            return from_xyz_rpy((x, y, lift + self.height(x, y)), (0.0, 0.0, heading))
+        c, s = math.cos(heading), math.sin(heading)
+        ends = [self.height(x + sign * 0.5 * length * c, y + sign * 0.5 * length * s) for sign in (1.0, -1.0)]
+        sides = [self.height(x - sign * 0.5 * width * s, y + sign * 0.5 * width * c) for sign in (1.0, -1.0)]
+        pose = np.eye(4)
+        pose[:3, :3] = _axes(heading, (ends[0] - ends[1]) / length, (sides[0] - sides[1]) / width)
+        pose[:3, 3] = x, y, 0.5 * (ends[0] + ends[1]) + lift
+        return pose
+
+
+def _axes(heading: float, climb: float, lean: float) -> Matrix:
+    """(3, 3) axes of what heads along ``heading`` on ground that climbs ahead and to the left by these slopes."""
+    forward = np.array([math.cos(heading), math.sin(heading), climb])
+    left = np.array([-math.sin(heading), math.cos(heading), lean])
+    forward /= np.linalg.norm(forward)
+    up = np.cross(forward, left)
+    up /= np.linalg.norm(up)
+    return np.stack((forward, np.cross(up, forward), up), axis=1)
+
 
 def make_road(config: SimulationConfig) -> Road:
-    """A gently winding road: each sine bends with a radius of at least 110 m."""
+    """A winding road: gently, each sine bends with a radius of at least 110 m; with ``turning`` down to 25 m."""
     random = np.random.default_rng((config.seed, 1))
     terms = []
-    for wavelength, curvature in ((210.0, 0.006), (85.0, 0.003)):
+    tight = config.turning * (0.15 if config.scene in ("highway", "junction", "car_park") else 1.0)
+    straight = {"junction": 0.3, "car_park": 0.15, "highway": 0.7}.get(config.scene, 1.0)
+    for wavelength, curvature in ((210.0, 0.006), (85.0, 0.003 + 0.032 * tight)):
         waves = max(1, round(config.length / wavelength))
         k = 2.0 * math.pi * waves / config.length
-        terms.append((random.uniform(0.6, 1.0) * curvature / (k * k), k, random.uniform(0.0, 2.0 * math.pi)))
-    return Road(config.length, tuple(terms))
+        amplitude = straight * random.uniform(0.6, 1.0) * curvature / (k * k)
+        terms.append((amplitude, k, random.uniform(0.0, 2.0 * math.pi)))
+    if config.plain and config.terrain == 0.0:
+        return Road(config.length, tuple(terms))
+    random = np.random.default_rng((config.seed, 12))
+    section = make_section(random, config)
+    open_country = config.scene in ("highway", "country")
+    clear = section.half_width + (0.0 if open_country else section.pavement)
+    terrain = make_terrain(random, config.length, config.terrain, clear, banks=open_country,
+                           hills=open_country or config.scene == "car_park")
+    return Road(config.length, tuple(terms), section, terrain)
 
 
 @dataclass(frozen=True)
@@ -73,7 +122,7 @@ class Drive:
 
     def lateral_at(self, seconds: float) -> float:
         """Lateral offset from the middle of the road, metres."""
-        return LANE_CENTRE + self._wave(self.lateral, seconds)
+        return self.road.section.ego + self._wave(self.lateral, seconds)
 
     def pose(self, seconds: float) -> Matrix:
         """``T_odom_base`` (4, 4); the odometry frame is the frame of the world."""
@@ -81,7 +130,21 @@ class Drive:
         ahead, behind = self._placed(seconds + 0.01), self._placed(seconds - 0.01)
         if math.hypot(ahead[0] - behind[0], ahead[1] - behind[1]) > 1e-4:
             heading = math.atan2(ahead[1] - behind[1], ahead[0] - behind[0])
-        return from_xyz_rpy((x, y, 0.0), (self._wave(self.roll, seconds), self._wave(self.pitch, seconds), heading))
+        sway = self._wave(self.roll, seconds), self._wave(self.pitch, seconds)
+        if self.road.terrain.flat:
+            return from_xyz_rpy((x, y, 0.0), (*sway, heading))
+        return self._on_wheels(x, y, heading) @ from_xyz_rpy((0.0, 0.0, 0.0), (*sway, 0.0))
+
+    def _on_wheels(self, x: float, y: float, heading: float) -> Matrix:
+        """``T_odom_base`` with the rear axle at x, y and the front axle on the ground too."""
+        c, s = math.cos(heading), math.sin(heading)
+        height = self.road.height(x, y)
+        climb = (self.road.height(x + _WHEELBASE * c, y + _WHEELBASE * s) - height) / _WHEELBASE
+        sides = [self.road.height(x - sign * 0.5 * _TRACK * s, y + sign * 0.5 * _TRACK * c) for sign in (1.0, -1.0)]
+        pose = np.eye(4)
+        pose[:3, :3] = _axes(heading, climb, (sides[0] - sides[1]) / _TRACK)
+        pose[:3, 3] = x, y, height
+        return pose
 
     def twist(self, seconds: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Linear (m/s) and angular (rad/s) velocity in base_link, (3,) each."""
@@ -109,8 +172,11 @@ def make_drive(config: SimulationConfig, road: Road) -> Drive:
         cycles = max(1, round(config.period / every))
         return (amplitude if moving else 0.0, cycles, random.uniform(0.0, 2.0 * math.pi))
 
-    speed = config.length / config.period if moving else 0.0
+    # Where the scene is longer than the drive, the vehicle keeps its speed, and the drive does not end where it began.
+    laps = config.plain or config.speed * config.period >= config.length - 1e-3
+    speed = (config.length / config.period if laps else config.speed) if moving else 0.0
     slow = wave(1.0, 16.0)
     progress = (0.3 * speed * config.period / (2.0 * math.pi * slow[1]), slow[1], slow[2])
-    return Drive(road, config.period, speed, progress, wave(0.15, 9.0), wave(math.radians(0.15), 2.1),
+    room = 0.05 if config.scene == "narrow" else 0.15
+    return Drive(road, config.period, speed, progress, wave(room, 9.0), wave(math.radians(0.15), 2.1),
                  wave(math.radians(0.2), 1.7))
