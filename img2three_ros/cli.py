@@ -1,4 +1,4 @@
-"""The doors of the command line: ``img2three demo | reconstruct | evaluate | simulate | rig-from-bag``.
+"""The doors of the command line: ``img2three demo | reconstruct | evaluate | simulate | train | rig-from-bag``.
 
 Heavy parts are imported inside the commands, so that ``--help`` is instant.
 """
@@ -146,6 +146,14 @@ def simulate(
     with _progress("simulating") as progress:
         summary = record(output, seconds=seconds, seed=seed, progress=progress, processes=os.cpu_count() or 1)
     console.print(summary)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def train(context: typer.Context) -> None:
+    """Train the depth network: [bold]img2three train depth --help[/]."""
+    from .training.command import app as training
+
+    training(context.args, prog_name="img2three train", standalone_mode=False)
 
 
 @app.command("rig-from-bag")

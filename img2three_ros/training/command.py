@@ -1,0 +1,81 @@
+"""``img2three train ...``: the command line of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from ..config import nested_to_paths, with_overrides
+from ..structures import InputError
+from .settings import TrainConfig
+
+app = typer.Typer(name="train", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
+                  help="Train the networks.")
+
+
+@app.callback()
+def _rooms() -> None:
+    """Train the networks."""
+
+
+@app.command()
+def depth(
+    output: Annotated[Path, typer.Option(help="folder for checkpoints, weights and metrics; an unfinished training in "
+                                              "it goes on")],
+    config: Annotated[Path | None, typer.Option("--config", help="YAML with settings to override")] = None,
+    override: Annotated[list[str] | None, typer.Option("--set", help="override one setting, PATH=VALUE; "
+                                                       "repeatable")] = None,
+    init: Annotated[Path | None, typer.Option(help="start from these weights (safetensors)")] = None,
+    minutes: Annotated[float | None, typer.Option(help="stop, with a checkpoint, after this time")] = None,
+    bag: Annotated[list[Path] | None, typer.Option(help="train on this recording instead of the simulated world; "
+                                                   "repeatable")] = None,
+) -> None:
+    """Train the depth network of engine [bold]scene[/], on the simulated world or on your own recordings.
+
+    [bold]Examples[/]
+
+    img2three train depth --config config/train_depth.yaml --output training/
+
+    img2three train depth --output mine/ --init best.safetensors --bag drive1/ --bag drive2/
+
+    torchrun --nproc-per-node 4 --no-python img2three train depth --output training/
+    """
+    from .loop import train
+    from .sources import group_source
+    from .start import starting_network
+
+    values = read_settings(config)
+    if init is not None:
+        values["init"] = str(init)
+    if minutes is not None:
+        values["minutes"] = minutes
+    if bag:
+        values.update({"data.kind": "bags", "data.bags": [str(path) for path in bag]})
+    values.update(_pair(text) for text in override or [])
+    chosen: TrainConfig = with_overrides(TrainConfig(), values)
+    train(starting_network(chosen), group_source(chosen, output), output, chosen,
+          report=lambda text: typer.echo(text))
+
+
+def read_settings(path: Path | None) -> dict[str, Any]:
+    """Dotted paths and values of a YAML file. Raises InputError('parameter') if it cannot be read."""
+    if path is None:
+        return {}
+    try:
+        tree = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError("parameter", f"config file '{path}' cannot be read: {error}") from error
+    if not isinstance(tree, Mapping):
+        raise InputError("parameter", f"config file '{path}' must hold a mapping of settings")
+    return nested_to_paths(tree)
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    path, equals, value = text.partition("=")
+    if not equals:
+        raise InputError("parameter", f"--set {text!r} must be PATH=VALUE, for example optimizer.learning_rate=0.0005")
+    return path.strip(), yaml.safe_load(value)

@@ -1,0 +1,49 @@
+"""Trained weights as they ship: the moving average, float16, with what made it."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..models.depth_network import DepthNetwork
+from ..models.depth_weights import save_depth_network
+from .checkpoint import Progress
+
+
+def export_weights(path: Path, average: nn.Module, progress: Progress, config: Mapping[str, Any],
+                   scores: Mapping[str, float]) -> None:
+    """Write a network for ``models.depth_weights.load_depth_network``; nothing for another kind of network."""
+    if not isinstance(average, DepthNetwork):
+        return
+    known = {name: round(value, 5) for name, value in scores.items() if math.isfinite(value)}
+    save_depth_network(path, average, {
+        "steps": str(progress.step), "hours": f"{progress.seconds / 3600.0:.3f}", "groups": str(progress.groups),
+        "training": json.dumps(config), "held_out": json.dumps(known), "commit": commit(), "hardware": hardware()})
+
+
+def commit() -> str:
+    """The commit of the source this runs from, '+' if it was changed since; 'unknown' outside a git checkout."""
+    folder = Path(__file__).resolve().parent
+    try:
+        head = subprocess.run(("git", "rev-parse", "--short=12", "HEAD"), cwd=folder, capture_output=True, text=True,
+                              timeout=10, check=True).stdout.strip()
+        changed = subprocess.run(("git", "status", "--porcelain", "-uno"), cwd=folder, capture_output=True, text=True,
+                                 timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return head + ("+" if changed else "")
+
+
+def hardware() -> str:
+    """The GPU, or the processor and its threads."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"

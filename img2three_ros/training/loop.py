@@ -1,0 +1,273 @@
+"""The training loop: groups -> prediction -> loss -> step, and everything written on the way."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..config import settings
+from ..data.view_group import ViewGroup
+from ..models.depth_network import DepthPrediction
+from ..structures import InputError
+from .batches import Batch, batch_of
+from .checkpoint import Progress, load_training, save_training
+from .device import Processes, processes, uses_bfloat16
+from .export import export_weights
+from .journal import Journal
+from .objective import PARTS, objective
+from .samples import GroupSource, Lane, LaneSamples
+from .schedule import learning_rate_factor, make_optimizer, set_learning_rate, update_average
+from .settings import TrainConfig
+from .stopping import stop_on_signals
+from .validation import held_out_groups, picture, validate
+
+CHECKPOINT = "training.pt"
+BEST, LAST = "best.safetensors", "last.safetensors"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """steps: done in all. seconds: in all. best: lowest validation AbsRel (inf without validation). stopped: why it
+    ended before the last step, empty = it did not."""
+
+    steps: int
+    seconds: float
+    best: float
+    stopped: str
+
+
+def train(network: nn.Module, source: GroupSource, output: Path, config: TrainConfig, report: Report = print,
+          ) -> TrainingSummary:
+    """Train ``network`` (as ``DepthNetwork``; on the CPU) on ``source`` into the folder ``output``; where the folder
+    holds a checkpoint, go on from there, exactly as if it had never stopped.
+
+    Writes training.pt (everything), last.safetensors, best.safetensors (moving average of the weights, float16),
+    metrics.csv, pictures, TensorBoard events. Under torchrun each process takes its part of every batch.
+    """
+    with processes(config) as group, stop_on_signals() as stop:
+        trainer = Trainer(network, source, output, config, group, report if group.first else _silent)
+        return trainer.run(lambda: stop.asked)
+
+
+class Trainer:
+    """One process of a training. ``run`` does the steps; see ``train``."""
+
+    def __init__(self, network: nn.Module, source: GroupSource, output: Path, config: TrainConfig, group: Processes,
+                 report: Report) -> None:
+        self.config, self.group, self.report, self.output, self.source = config, group, report, output, source
+        self.plan = config.plan
+        self.lanes = config.micro_batches or group.count
+        self._check_lanes()
+        output.mkdir(parents=True, exist_ok=True)
+        self.network = network.to(group.device).train()
+        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
+        self.optimizer = make_optimizer(self.network, config.optimizer)
+        self.progress = Progress()
+        self.values = {leaf.path: leaf.value for leaf in settings(config)}
+        if (output / CHECKPOINT).is_file():
+            self._resume()
+        self.planes: Tensor = self.network.planes  # type: ignore[assignment]
+        self.bfloat16 = uses_bfloat16(group.device, config.precision)
+        self.journal = Journal(output, self.progress.step) if group.first else None
+        self.held_out: list[ViewGroup] | None = None
+
+    def run(self, stop: Callable[[], str]) -> TrainingSummary:
+        """Do the steps that are left; ``stop`` says why to stop early, or an empty text."""
+        self._announce()
+        lanes = self._my_lanes()
+        meter = Meter()
+        began = saved = time.monotonic()
+        reason = ""
+        for parts in zip(*lanes, strict=True):
+            tick = time.monotonic()
+            row = self._step(list(parts))
+            meter.add(row, sum(len(view_group.images) for part in parts for view_group in part),
+                      sum(lane.waited for lane in lanes))
+            self._count(lanes, meter.elapsed())
+            step = self.progress.step
+            if step % self.config.log_every == 0 or step == self.config.steps:
+                self._log(meter)
+            validated = self._validate_if_due(step)
+            reason = self._reason(stop, tick - began)
+            if reason or validated or step % self.config.checkpoint_every == 0 or self.group.any(
+                    time.monotonic() - saved > 60.0 * self.config.checkpoint_minutes):
+                self._save()
+                saved = time.monotonic()
+            if reason:
+                break
+        return self._finish(reason)
+
+    def _step(self, parts: list[list[ViewGroup]]) -> dict[str, float]:
+        """One step of the optimizer over this process's parts of the batch."""
+        step, optimizer, config = self.progress.step, self.optimizer, self.config.optimizer
+        torch.manual_seed(self.config.seed * 1_000_003 + step)
+        rate = set_learning_rate(optimizer, learning_rate_factor(step, self.config.steps, config))
+        optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(len(PARTS) + 1, device=self.group.device)
+        for groups in parts:
+            batch = batch_of(groups, self.group.device)
+            prediction = self.estimate(self.network, batch)
+            total, found = objective(prediction, self.planes, batch.depth, batch.geometry.mask,
+                                     batch.geometry.intrinsics, self.config.objective)
+            (total / self.lanes).backward()
+            sums += torch.stack([total.detach(), *(found[name] for name in PARTS)]).float() / self.lanes
+        parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
+        self.group.sum_([*(parameter.grad for parameter in parameters if parameter.grad is not None), sums])
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+        if bool(torch.isfinite(norm)):
+            optimizer.step()
+            update_average(self.average, self.network, step, config.average)
+        else:
+            self.report(f"step {step}: the gradient is not finite; this step is left out")
+        self.progress.step += 1
+        values = dict(zip(("total", *PARTS), sums.tolist(), strict=True))
+        return {**values, "gradient_norm": float(norm), "learning_rate": rate}
+
+    def estimate(self, network: nn.Module, batch: Batch) -> DepthPrediction:
+        """Prediction for a batch, in the arithmetic that was chosen."""
+        context: AbstractContextManager[object] = nullcontext()
+        if self.bfloat16:
+            context = torch.autocast(self.group.device.type, dtype=torch.bfloat16)
+        with context:
+            return network(batch.images, batch.geometry)  # type: ignore[no-any-return]
+
+    def _validate_if_due(self, step: int) -> bool:
+        every = self.config.validation.every
+        due = step == self.config.steps or (every > 0 and step % every == 0)
+        if not due or not self.config.validation.groups:
+            return False
+        if self.group.first:
+            self._validate(step)
+        return True
+
+    def _validate(self, step: int) -> None:
+        """Scores of the average; new best weights are kept."""
+        if self.held_out is None:
+            self.held_out = held_out_groups(self.source, self.config.validation, self.output / "validation.pt")
+        found, _ = validate(self._average, self.held_out, self.group.device)
+        assert self.journal is not None
+        self.journal.write({"step": step, "seconds": self.progress.seconds,
+                            **{f"val_{name}": value for name, value in found.items()}})
+        self.report(f"step {step}: held-out AbsRel/δ<1.25 all {found['abs_rel']:.4f}/{found['delta']:.3f}, best 80 % "
+                    f"{found['abs_rel_80']:.4f}/{found['delta_80']:.3f}, best 60 % {found['abs_rel_60']:.4f}/"
+                    f"{found['delta_60']:.3f}, calibration error {found['calibration']:.3f}")
+        for index, group in enumerate(self.held_out[:self.config.validation.pictures]):
+            self.journal.show(f"validation_{index}", picture(self._average, group, self.group.device), step)
+        if found["abs_rel"] < self.progress.best:
+            self.progress.best = found["abs_rel"]
+            export_weights(self.output / BEST, self.average, self.progress, self.values, found)
+
+    def _average(self, batch: Batch) -> DepthPrediction:
+        return self.estimate(self.average, batch)
+
+    def _save(self) -> None:
+        if self.group.first:
+            save_training(self.output / CHECKPOINT, self.progress, self.network, self.average, self.optimizer,
+                          self.values)
+            export_weights(self.output / LAST, self.average, self.progress, self.values, {})
+
+    def _finish(self, reason: str) -> TrainingSummary:
+        self._save()
+        if self.journal is not None:
+            self.journal.close()
+        done = self.progress
+        self.report(f"stopped at step {done.step} of {self.config.steps}: {reason}" if reason else
+                    f"done: {done.step} steps in {done.seconds / 3600.0:.2f} h")
+        return TrainingSummary(done.step, done.seconds, done.best, reason)
+
+    def _reason(self, stop: Callable[[], str], running: float) -> str:
+        asked = stop()
+        late = self.config.minutes > 0.0 and running > 60.0 * self.config.minutes
+        if not self.group.any(bool(asked) or late):
+            return ""
+        return asked or (f"{self.config.minutes:g} minutes are over" if late else "another process was asked to stop")
+
+    def _count(self, lanes: list[LaneSamples], seconds: float) -> None:
+        self.progress.seconds += seconds
+        self.progress.groups += sum(lane.take_made() for lane in lanes) * self.group.count
+
+    def _log(self, meter: Meter) -> None:
+        row = meter.take()
+        images = row["images_per_second"] * self.group.count
+        shares = " ".join(f"{name} {row[name]:.3f}" for name in PARTS)
+        self.report(f"step {self.progress.step}/{self.config.steps} loss {row['total']:.4f} | {shares} | "
+                    f"{images:.2f} img/s, waiting {100.0 * row['waiting']:.0f} %, gradient {row['gradient_norm']:.2f}, "
+                    f"rate {row['learning_rate']:.1e}")
+        if self.journal is not None:
+            self.journal.write({**row, "step": self.progress.step, "seconds": self.progress.seconds,
+                                "images_per_second": images})
+
+    def _announce(self) -> None:
+        count = sum(parameter.numel() for parameter in self.network.parameters())
+        self.report(f"{count / 1e6:.2f} M parameters on {self.group.device} x {self.group.count}, "
+                    f"{'bf16' if self.bfloat16 else 'fp32'}, {self.lanes} micro-batches; steps {self.progress.step} "
+                    f"to {self.config.steps} into '{self.output}'")
+
+    def _resume(self) -> None:
+        path = self.output / CHECKPOINT
+        self.progress, before = load_training(path, self.network, self.average, self.optimizer)
+        changed = [f"{name} {before.get(name)!r} -> {value!r}" for name, value in self.values.items()
+                   if before.get(name) != value]
+        self.report(f"going on from '{path}' at step {self.progress.step}"
+                    + (f"; settings that changed: {', '.join(changed)}" if changed else ""))
+
+    def _my_lanes(self) -> list[LaneSamples]:
+        """The lanes this process computes; they share its rendering processes."""
+        mine = range(self.group.rank, self.lanes, self.group.count)
+        workers = self.config.data.workers
+        data = replace(self.config.data, workers=max(workers // len(mine), 1) if workers else 0)
+        return [LaneSamples(self.source, data, self.config.seed, self.plan, self.progress.step,
+                            Lane(number, self.lanes)) for number in mine]
+
+    def _check_lanes(self) -> None:
+        if self.lanes % self.group.count:
+            raise InputError("parameter", f"micro_batches = {self.lanes} must be a multiple of the {self.group.count} "
+                             "processes")
+        for stage in self.plan:
+            if stage.groups % self.lanes:
+                raise InputError("parameter", f"a stage has {stage.groups} groups per step: must be a multiple of the "
+                                 f"{self.lanes} micro-batches")
+
+
+class Meter:
+    """Means of the rows since the last ``take``, images per second, and the share of time spent waiting for data."""
+
+    def __init__(self) -> None:
+        self._start = self._last = time.monotonic()
+        self._rows: list[Mapping[str, float]] = []
+        self._images, self._waited, self._waited_before = 0, 0.0, 0.0
+
+    def add(self, row: Mapping[str, float], images: int, waited: float) -> None:
+        """One step. images: in it; waited: seconds waited since the start of training."""
+        self._rows.append(row)
+        self._images += images
+        self._waited = waited
+
+    def elapsed(self) -> float:
+        """Seconds since the last call."""
+        now = time.monotonic()
+        passed, self._last = now - self._last, now
+        return passed
+
+    def take(self) -> dict[str, float]:
+        """The means, and a new beginning."""
+        now = time.monotonic()
+        seconds = max(now - self._start, 1e-9)
+        row = {name: sum(row[name] for row in self._rows) / len(self._rows) for name in self._rows[0]}
+        row["images_per_second"] = self._images / seconds
+        row["waiting"] = (self._waited - self._waited_before) / seconds
+        self._start, self._rows, self._images, self._waited_before = now, [], 0, self._waited
+        return row
+
+
+def _silent(_: str) -> None:
+    """The report of every process but the first."""

@@ -1,0 +1,165 @@
+"""Which groups each step trains on, and processes that render them ahead.
+
+Everything follows from the step: groups have numbers, each is used a few times, the order of uses is a function of
+the seed. So training goes on after a stop with exactly the groups it would have seen, and several processes see
+together what one would have seen alone.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..data.view_group import ViewGroup
+from .batches import as_arrays, from_arrays, mirrored, relit
+from .settings import DataConfig, Stage
+
+
+class GroupSource(Protocol):
+    """Endless view groups, each a function of its number; can be pickled for other processes."""
+
+    def group(self, index: int, size: tuple[int, int], views: int) -> ViewGroup:
+        """Group number ``index``: ``views`` images of size (height, width)."""
+
+
+class Use(NamedTuple):
+    """The ``turn``-th use of group ``number``."""
+
+    number: int
+    turn: int
+
+
+class Request(NamedTuple):
+    """A group to be made."""
+
+    number: int
+    size: tuple[int, int]
+    views: int
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One of ``count`` equal parts of every batch, with groups of its own."""
+
+    number: int
+    count: int
+
+
+def uses(seed: int, lane: Lane, reuse: int, spread: int) -> Iterator[Use]:
+    """Endless uses of the groups number, number + count, ...: each new group is used at once, again ``reuse`` - 1
+    times while the next ``spread`` groups are made. The first turns of groups come in their order."""
+    waiting: list[tuple[float, Use]] = []
+    made = 0
+    while True:
+        if not waiting or waiting[0][0] >= made:
+            group = lane.number + made * lane.count
+            heapq.heappush(waiting, (float(made), Use(group, 0)))
+            moments = random.Random(f"{seed} {group}")
+            for turn in range(1, reuse):
+                heapq.heappush(waiting, (made + 1 + spread * moments.random(), Use(group, turn)))
+            made += 1
+        yield heapq.heappop(waiting)[1]
+
+
+class LaneSamples:
+    """Groups of one lane, step after step, from ``start`` on; rendered ahead by ``data.workers`` processes.
+
+    waited: seconds the training waited for groups.
+    """
+
+    def __init__(self, source: GroupSource, data: DataConfig, seed: int, stages: Sequence[Stage], start: int,
+                 lane: Lane = Lane(0, 1)) -> None:
+        self._source, self._data, self._seed, self._stages, self._lane = source, data, seed, tuple(stages), lane
+        self._start = start
+        self.waited, self._made = 0.0, 0
+
+    def __iter__(self) -> Iterator[list[ViewGroup]]:
+        """The groups of each step, augmented, until the last step."""
+        begin = 0
+        for number, stage in enumerate(self._stages):
+            if self._start < stage.until:
+                yield from self._stage(number, stage, begin)
+            begin = stage.until
+
+    def take_made(self) -> int:
+        """Groups used for the first time since the last call."""
+        made, self._made = self._made, 0
+        return made
+
+    def _stage(self, number: int, stage: Stage, begin: int) -> Iterator[list[ViewGroup]]:
+        per_step = stage.groups // self._lane.count
+        skipped = max(self._start - begin, 0) * per_step
+        wanted = (stage.until - begin) * per_step
+        first = 1_000_000 * number
+        endless = uses(self._seed, self._lane, self._data.reuse, self._data.spread)
+        ahead = list(itertools.islice(endless, skipped, wanted))
+        left = Counter(use.number for use in ahead)
+        requests = [Request(first + number, stage.size, stage.views) for number in left]
+        rendered = iter(_loader(self._source, requests, self._data))
+        pool: dict[int, ViewGroup] = {}
+        step: list[ViewGroup] = []
+        for use in ahead:
+            if use.number not in pool:
+                began = time.perf_counter()
+                pool[use.number] = from_arrays(next(rendered))
+                self.waited += time.perf_counter() - began
+            step.append(self._augmented(pool[use.number], Use(first + use.number, use.turn)))
+            self._made += use.turn == 0
+            left[use.number] -= 1
+            if not left[use.number]:
+                del pool[use.number]
+            if len(step) == per_step:
+                yield step
+                step = []
+
+    def _augmented(self, group: ViewGroup, use: Use) -> ViewGroup:
+        side = random.Random(f"{self._seed} {use.number} side").getrandbits(1)
+        if self._data.mirror and (side + use.turn) % 2:
+            group = mirrored(group)
+        if self._data.light > 0.0:
+            light = random.Random(f"{self._seed} {use.number} {use.turn} light").getrandbits(48)
+            generator = torch.Generator().manual_seed(light)
+            group = replace(group, images=relit(group.images, generator, self._data.light))
+        return group
+
+
+class _Rendering(Dataset[Any]):
+    def __init__(self, source: GroupSource, requests: Sequence[Request]) -> None:
+        self._source, self._requests = source, requests
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __getitem__(self, position: int) -> dict[str, object]:
+        request = self._requests[position]
+        return as_arrays(self._source.group(request.number, request.size, request.views))
+
+
+def _loader(source: GroupSource, requests: Sequence[Request], data: DataConfig) -> Iterator[dict[str, object]]:
+    """Rendered groups in the order of requests. Workers are spawned: they inherit no threads and no CUDA."""
+    parallel: dict[str, Any] = {}
+    if data.workers:
+        parallel = {"multiprocessing_context": "spawn", "prefetch_factor": data.ahead, "worker_init_fn": _alone}
+    return iter(DataLoader(_Rendering(source, requests), batch_size=None, collate_fn=_same, shuffle=False,
+                           num_workers=data.workers, **parallel))
+
+
+def _same(item: Any) -> Any:
+    return item
+
+
+def _alone(worker: int) -> None:
+    """One thread each. Ctrl-C and SIGTERM to the whole process group are left to the trainer, who ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    torch.set_num_threads(1)

@@ -1,0 +1,127 @@
+"""Settings of ``img2three train depth``: one YAML, dotted paths as everywhere, defaults in code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ..config import setting
+from ..structures import InputError
+from .objective import ObjectiveConfig
+
+_STAGE = re.compile(r"to (?P<until>\d+) size (?P<size>\d+x\d+) groups (?P<groups>\d+) views (?P<views>\d+)")
+_MULTIPLE = 32
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Steps up to ``until`` (exclusive) train on groups of ``views`` images of size (height, width)."""
+
+    until: int
+    size: tuple[int, int]
+    groups: int
+    views: int
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where views and truth come from."""
+
+    kind: str = setting("simulated", "simulated: the endless simulated world; bags: your own recordings",
+                        choices=("simulated", "bags"))
+    workers: int = setting(1, "processes that render or read ahead; 0 = in the training process", low=0, high=256)
+    ahead: int = setting(4, "groups that each of them keeps ready", low=1, high=64)
+    reuse: int = setting(4, "times each group is used, mirrored and with other light every time", low=1, high=64)
+    spread: int = setting(16, "uses of a group are spread over this many groups", low=1, high=1024)
+    mirror: bool = setting(True, "mirror every second use left to right, geometry included")
+    light: float = setting(1.0, "strength of random gain, gamma, colour and noise per view; 0 = none", low=0.0,
+                           high=3.0)
+    bags: tuple[str, ...] = setting((), "bags: rosbag2 folders or files")
+    cache: str = setting("", "bags: folder for decoded frames; empty = 'frames' in the output folder")
+    supervision: str = setting("auto", "bags: LiDAR scans or depth images; auto takes depth images where there are "
+                               "some", choices=("auto", "lidar", "depth"))
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with warm-up and cosine decay."""
+
+    learning_rate: float = setting(1e-3, "peak", low=0.0)
+    encoder: float = setting(0.2, "factor on the learning rate of the pretrained encoder", low=0.0)
+    warmup: int = setting(300, "steps of linear warm-up", low=0)
+    floor: float = setting(0.02, "share of the learning rate left at the last step", low=0.0, high=1.0)
+    weight_decay: float = setting(0.02, "of weights; biases and norms have none", low=0.0)
+    clip: float = setting(1.0, "limit of the norm of the gradient", low=0.0)
+    average: float = setting(0.999, "decay of the moving average of the weights, which is validated and shipped",
+                             low=0.0, high=0.99999)
+
+
+@dataclass(frozen=True)
+class ValidationConfig:
+    """The fixed held-out groups."""
+
+    every: int = setting(500, "steps between validations; 0 = only at the end", low=0)
+    groups: int = setting(12, "groups", low=0)
+    size: str = setting("384x640", "height x width")
+    views: int = setting(6, "views of a group", low=1)
+    pictures: int = setting(4, "of them shown in TensorBoard", low=0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything ``img2three train depth`` can be told."""
+
+    seed: int = setting(0, "of weights, data and augmentation", low=0)
+    stages: tuple[str, ...] = setting(
+        ("to 6000 size 192x320 groups 2 views 6", "to 20000 size 384x640 groups 1 views 6"),
+        "sizes over time; the last one's 'to' is the number of steps")
+    device: str = setting("auto", "auto takes CUDA where it exists", choices=("auto", "cpu", "cuda"))
+    precision: str = setting("auto", "auto takes bf16 where the processor computes in it, else fp32",
+                             choices=("auto", "fp32", "bf16"))
+    threads: int = setting(0, "CPU threads of torch; 0 = as many as it likes", low=0, high=256)
+    micro_batches: int = setting(0, "pieces a batch is computed in, one after the other or on several GPUs; 0 = one "
+                                 "per process", low=0, high=64)
+    gpu_memory: float = setting(0.9, "share of the GPU's memory that may be taken", low=0.05, high=1.0)
+    pretrained: bool = setting(True, "start the encoder from ImageNet weights")
+    init: str = setting("", "start from these weights (safetensors) instead")
+    log_every: int = setting(20, "steps between lines", low=1)
+    checkpoint_every: int = setting(500, "steps between checkpoints", low=1)
+    checkpoint_minutes: float = setting(10.0, "and at least this often", unit="min", low=0.1)
+    minutes: float = setting(0.0, "stop, as if asked to, after this time; 0 = never", unit="min", low=0.0)
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    validation: ValidationConfig = ValidationConfig()
+
+    @property
+    def plan(self) -> tuple[Stage, ...]:
+        """The stages, parsed. Raises InputError('parameter') for one that makes no sense."""
+        stages = tuple(map(_stage, self.stages))
+        untils = [0, *(stage.until for stage in stages)]
+        if not stages or untils != sorted(set(untils)):
+            raise InputError("parameter", f"stages = {list(self.stages)!r}: the steps after 'to' must rise")
+        return stages
+
+    @property
+    def steps(self) -> int:
+        """Number of steps of the whole training."""
+        return self.plan[-1].until
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """'384x640' -> (384, 640). Raises InputError('parameter') unless both are multiples of 32."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    size = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(side > 0 and side % _MULTIPLE == 0 for side in size):
+        raise InputError("parameter", f"size '{text}' must be HEIGHTxWIDTH, both multiples of {_MULTIPLE}")
+    return size
+
+
+def _stage(text: str) -> Stage:
+    match = _STAGE.fullmatch(text.strip())
+    if match is None:
+        raise InputError("parameter", f"stage '{text}' must read like 'to 6000 size 192x320 groups 2 views 6'")
+    groups, views = int(match["groups"]), int(match["views"])
+    if groups < 1 or views < 1:
+        raise InputError("parameter", f"stage '{text}': groups and views must be at least 1")
+    return Stage(int(match["until"]), image_size(match["size"]), groups, views)

