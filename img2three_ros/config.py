@@ -63,6 +63,18 @@ class SweepConfig:
 
 
 @dataclass(frozen=True)
+class SceneConfig:
+    """The ``scene`` engine: a learned network that matches views and completes from context."""
+
+    weights: str = setting("", "safetensors file of the network; empty = the weights that come with the package")
+    precision: str = setting("auto", "arithmetic of the network: auto takes bf16 where the processor computes in it, "
+                             "else fp32", choices=("auto", "fp32", "bf16"))
+    max_sources: int = setting(3, "source views matched against each reference view", low=1, high=12)
+    max_depth: float = setting(100.0, "depth beyond this (such as sky) is not given", unit="m", low=1.0)
+    min_confidence: float = setting(0.2, "depth less likely to be right than this is not given", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
 class OccupancyConfig:
     """The tri-state grid around the vehicle (design: default 80 x 80 x 6.4 m at 0.4 m)."""
 
@@ -131,13 +143,14 @@ class SyncConfig:
 class Config:
     """Everything the reconstruction (without ROS) can be told."""
 
-    engine: str = setting("sweep", "reconstruction engine", choices=("sweep",))
+    engine: str = setting("sweep", "reconstruction engine", choices=("sweep", "scene"))
     device: str = setting("auto", "torch device: auto takes CUDA where it exists", choices=("auto", "cpu", "cuda"))
     threads: int = setting(0, "CPU threads of torch; 0 = all", low=0, high=256)
     sync: SyncConfig = SyncConfig()
     prepare: PrepareConfig = PrepareConfig()
     keyframes: KeyframeConfig = KeyframeConfig()
     sweep: SweepConfig = SweepConfig()
+    scene: SceneConfig = SceneConfig()
     occupancy: OccupancyConfig = OccupancyConfig()
     cloud: CloudConfig = CloudConfig()
 

@@ -20,9 +20,13 @@ def choose_device(config: Config) -> torch.device:
 
 
 def choose_engine(config: Config, device: torch.device) -> Engine:
-    """The engine that ``config.engine`` names."""
+    """The engine that ``config.engine`` names. Raises InputError if it is unknown or its weights cannot be read."""
     if config.engine == "sweep":
         from .sweep_engine import SweepEngine
 
         return SweepEngine(config.sweep, device)
-    raise InputError("parameter", f"engine '{config.engine}' is not known; choose one of: sweep")
+    if config.engine == "scene":
+        from .scene_engine import SceneEngine
+
+        return SceneEngine(config.scene, device)
+    raise InputError("parameter", f"engine '{config.engine}' is not known; choose one of: sweep, scene")

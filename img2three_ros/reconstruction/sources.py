@@ -28,5 +28,17 @@ def choose_sources(frame: PreparedFrame, view: View, keyframes: Sequence[Prepare
     return [Source(*candidates[index], poses[index], worth) for index, worth in found]
 
 
+def parallax_notes(frame: PreparedFrame, keyframes: Sequence[PreparedFrame], blind: Sequence[str]) -> tuple[str, ...]:
+    """Plain sentences on what limited the matching; blind: names of the views that have no source."""
+    notes = []
+    if frame.T_odom_base is None:
+        notes.append("no ego motion: only cameras of one instant are matched")
+    elif not keyframes:
+        notes.append("no keyframe: only cameras of one instant are matched")
+    if blind:
+        notes.append(f"no other view gives parallax for {', '.join(sorted(blind))}: depth there is a guess")
+    return tuple(notes)
+
+
 def _frustum(view: View) -> Frustum:
     return Frustum(view.intrinsics.double().cpu().numpy(), view.size)

@@ -14,7 +14,7 @@ from ..geometry.plane_sweep import PairWarp, inverse_depth_planes
 from ..geometry.transforms import inverse
 from ..structures import Matrix
 from .ego_mask import EgoMask
-from .sources import Source, choose_sources
+from .sources import Source, choose_sources, parallax_notes
 from .sweep_aggregation import Smoothness, Workspace, semi_global
 from .sweep_alignment import MIN_POINTS, AlignmentCamera, align
 from .sweep_confidence import (
@@ -32,7 +32,7 @@ from .sweep_prior import GroundPrior
 from .sweep_refinement import inverse_depth_at, rematch, smooth, sub_plane_minimum, upsample
 from .views import DepthView, Geometry, PreparedFrame, View, relative_pose
 
-_REMEMBERED_FRAMES = 8
+_REMEMBERED_FRAMES = 9
 _FARTHEST = 0.5
 """Plane numbers up to this are the sky or beyond reach: no depth."""
 
@@ -96,7 +96,8 @@ class SweepEngine:
         for estimate in estimates.values():
             self._refine(estimate)
         depths = tuple(self._finish(frame, estimates[view.name], keyframes) for view in frame.views)
-        return Geometry(depths, _notes(frame, keyframes, estimates))
+        blind = [name for name, estimate in estimates.items() if not estimate.sources]
+        return Geometry(depths, parallax_notes(frame, keyframes, blind))
 
     def _remember(self, frame: PreparedFrame) -> dict[str, _Estimate]:
         """Estimates of a frame by camera, with pyramids; made if it is new, bounded in number."""
@@ -241,16 +242,3 @@ class SweepEngine:
 
         return PairWarp.between(T_other_view, estimate.grid_intrinsics, size(estimate),
                                 other.grid_intrinsics, size(other))
-
-
-def _notes(frame: PreparedFrame, keyframes: Sequence[PreparedFrame], estimates: dict[str, _Estimate],
-           ) -> tuple[str, ...]:
-    notes = []
-    if frame.T_odom_base is None:
-        notes.append("no ego motion: only cameras of one instant are matched")
-    elif not keyframes:
-        notes.append("no keyframe: only cameras of one instant are matched")
-    blind = sorted(name for name, estimate in estimates.items() if not estimate.sources)
-    if blind:
-        notes.append(f"no other view gives parallax for {', '.join(blind)}: depth there is a guess")
-    return tuple(notes)

@@ -1,0 +1,212 @@
+"""The ``scene`` engine: a learned network matches each view with others and completes it from context.
+
+A view is encoded once: when it is reconstructed, or when it is first needed as a source. Its features are kept while
+it may be a keyframe.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..config import SceneConfig
+from ..models.depth_network import DepthPrediction
+from ..models.depth_weights import load_depth_network
+from ..models.image_encoder import Features
+from ..models.matching import MatchGeometry
+from ..structures import InputError
+from .ego_mask import EgoMask
+from .scene_memory import (
+    SceneMemory,
+    for_matching,
+    joined,
+    joined_for_matching,
+    padded_image,
+    padded_mask,
+    padded_size,
+)
+from .sources import Source, choose_sources, parallax_notes
+from .sweep_cost import Pyramid, build_pyramid
+from .views import DepthView, Geometry, PreparedFrame, View
+
+SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "scene_depth.safetensors"
+_CPU_BATCH = 1
+"""Views a CPU works on together: larger batches leave its caches."""
+_CUDA_BATCH = 12
+
+
+@dataclass(frozen=True, eq=False)
+class _Reference:
+    """A view to be reconstructed. mask: (H, W) bool, True = shows the world; features: (1, C, h, w)."""
+
+    view: View
+    sources: list[Source]
+    mask: Tensor
+    features: Features
+
+
+class SceneEngine:
+    """Learned depth, see ``reconstruct``. Remembers features of a few frames and what it learned of the ego vehicle's
+    outline. Not thread-safe."""
+
+    def __init__(self, config: SceneConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        self.network = load_depth_network(weights_file(config.weights)).to(device)
+        self.bf16 = computes_in_bf16(config.precision, device)
+        self.ego_mask = EgoMask()
+        self._memory = SceneMemory()
+
+    def reset(self) -> None:
+        """Forget the past: remembered features and learned masks."""
+        self._memory.reset()
+        self.ego_mask.reset()
+
+    @torch.inference_mode()
+    def reconstruct(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> Geometry:
+        """Depth and confidence of every view of ``frame``; keyframes with ego poses, oldest first."""
+        self._learn_ego_mask(frame, keyframes)
+        encoded = self._encode(frame, frame.views)
+        references = [_Reference(view, choose_sources(frame, view, keyframes, self.config.max_sources),
+                                 self._mask(view), features)
+                      for view, features in zip(frame.views, encoded, strict=True)]
+        self._encode_sources(references)
+        depths: dict[str, DepthView] = {}
+        for group in self._batches(references):
+            for reference, depth in zip(group, self._estimate(group), strict=True):
+                depths[reference.view.name] = depth
+        blind = [reference.view.name for reference in references if not reference.sources]
+        return Geometry(tuple(depths[view.name] for view in frame.views), parallax_notes(frame, keyframes, blind))
+
+    def _encode(self, frame: PreparedFrame, views: Sequence[View]) -> list[Features]:
+        """Features (1, C, h, w) of each view; the part that is matched is remembered."""
+        found = []
+        for view in views:
+            with self._arithmetic():
+                features = self.network.encode(padded_image(view.image)[None])
+            self._memory.of(frame, view).matching = for_matching(features)
+            found.append(features)
+        return found
+
+    def _encode_sources(self, references: Sequence[_Reference]) -> None:
+        """Features of sources that were never reconstructed (frames that were only observed)."""
+        for reference in references:
+            for source in reference.sources:
+                if self._memory.of(source.frame, source.view).matching is None:
+                    self._encode(source.frame, [source.view])
+
+    def _batches(self, references: Sequence[_Reference]) -> list[list[_Reference]]:
+        """References of one padded size, as many as the device works on together."""
+        limit = _CPU_BATCH if self.device.type == "cpu" else _CUDA_BATCH
+        groups: dict[tuple[int, int], list[_Reference]] = {}
+        for reference in references:
+            groups.setdefault(padded_size(reference.view.size), []).append(reference)
+        return [group[start:start + limit] for group in groups.values() for start in range(0, len(group), limit)]
+
+    def _estimate(self, group: Sequence[_Reference]) -> list[DepthView]:
+        """Depth of references of one padded size."""
+        sources = {(source.frame.stamp, source.view.name): source
+                   for reference in group for source in reference.sources}
+        views = [self._matching(source) for source in sources.values()] or [for_matching(group[0].features)]
+        geometry = self._geometry(group, list(sources), list(sources.values()))
+        with self._arithmetic():
+            prediction = self.network.estimate(joined([reference.features for reference in group]),
+                                               joined_for_matching(views), geometry)
+        return [self._depth_view(reference, prediction, row) for row, reference in enumerate(group)]
+
+    def _geometry(self, group: Sequence[_Reference], names: list[tuple[int, str]], sources: list[Source],
+                  ) -> MatchGeometry:
+        """Where the references' sources are; without any, one view stands in that no reference points to."""
+        size = padded_size(group[0].view.size)
+        slots = max(1, *(len(reference.sources) for reference in group))
+        rows = torch.full((len(group), slots), -1, dtype=torch.int64)
+        poses = np.tile(np.eye(4, dtype=np.float64), (len(group), slots, 1, 1))
+        for number, reference in enumerate(group):
+            for slot, source in enumerate(reference.sources):
+                rows[number, slot] = names.index((source.frame.stamp, source.view.name))
+                poses[number, slot] = source.T_source_reference
+        seen = [source.view for source in sources] or [group[0].view]
+        common = tuple(max(padded_size(view.size)[side] for view in seen) for side in (0, 1))
+        T_base_camera = np.stack([reference.view.T_base_camera for reference in group])
+        return MatchGeometry(
+            intrinsics=torch.stack([reference.view.intrinsics for reference in group]),
+            source_intrinsics=torch.stack([view.intrinsics for view in seen]), sources=rows.to(self.device),
+            T_source_reference=torch.from_numpy(poses).float().to(self.device),
+            T_base_camera=torch.from_numpy(T_base_camera).float().to(self.device),
+            mask=torch.stack([padded_mask(reference.mask, size) for reference in group]),
+            source_mask=torch.stack([padded_mask(self._mask(view), (common[0], common[1])) for view in seen]))
+
+    def _depth_view(self, reference: _Reference, prediction: DepthPrediction, row: int) -> DepthView:
+        height, width = reference.view.size
+        log_depth, log_scale, logit = (values[row, :height, :width].float() for values in (
+            prediction.log_depth, prediction.log_scale, prediction.confidence))
+        confidence = torch.sigmoid(logit)
+        known = torch.isfinite(log_depth) & torch.isfinite(confidence) & torch.isfinite(log_scale)
+        valid = (known & reference.mask & (confidence >= self.config.min_confidence)
+                 & (log_depth <= math.log(self.config.max_depth)))
+        depth = torch.where(known, log_depth, math.log(self.config.max_depth)).exp()
+        sigma = math.sqrt(2.0) * torch.where(known, log_scale, 0.0).exp()
+        return DepthView(reference.view, depth, torch.where(valid, confidence, 0.0), sigma, valid)
+
+    def _matching(self, source: Source) -> Features:
+        features = self._memory.of(source.frame, source.view).matching
+        assert features is not None
+        return features
+
+    def _mask(self, view: View) -> Tensor:
+        return view.mask & self.ego_mask.mask(view)
+
+    def _learn_ego_mask(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> None:
+        if not keyframes:
+            return
+        earlier = keyframes[-1]
+        for view in frame.views:
+            before = next((other for other in earlier.views if other.name == view.name), None)
+            if before is not None:
+                self.ego_mask.learn(frame, view, self._pyramid(frame, view),
+                                    earlier, before, self._pyramid(earlier, before))
+
+    def _pyramid(self, frame: PreparedFrame, view: View) -> Pyramid:
+        remembered = self._memory.of(frame, view)
+        if remembered.pyramid is None:
+            remembered.pyramid = build_pyramid(view, view.mask)
+        return remembered.pyramid
+
+    def _arithmetic(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+
+
+def weights_file(path: str) -> Path:
+    """The file of weights that ``scene.weights`` means. Raises InputError if there is none."""
+    if path:
+        chosen = Path(path).expanduser()
+        if not chosen.is_file():
+            raise InputError("checkpoint", f"scene.weights = '{path}': there is no such file; leave it empty for the "
+                             "weights that come with the package")
+        return chosen
+    if not SHIPPED_WEIGHTS.is_file():
+        raise InputError("checkpoint", f"the weights of engine 'scene' are not installed ({SHIPPED_WEIGHTS}): install "
+                         "the package anew, name a file (scene.weights), or take engine 'sweep'")
+    return SHIPPED_WEIGHTS
+
+
+def computes_in_bf16(precision: str, device: torch.device) -> bool:
+    """Whether ``scene.precision`` means bfloat16 on this device: auto takes it where the processor computes in it."""
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return bool({"avx512_bf16", "amx_bf16"} & _processor_flags(Path("/proc/cpuinfo")))
+
+
+def _processor_flags(cpuinfo: Path) -> set[str]:
+    """What the first processor can do, as Linux lists it; empty elsewhere."""
+    if not cpuinfo.is_file():
+        return set()
+    lines = (line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
+    return set(next(lines, "").partition(":")[2].split())
