@@ -1,7 +1,7 @@
 """The ground: roads, pavements a kerb higher, and the terrain below both; where rays meet it and how it looks.
 
-Flat ground is met in closed form. Terrain is marched over in steps that grow with the distance (what rays have met
-is left out of the next step), then the depth is refined between the last two steps.
+Flat ground is met in closed form. Terrain is marched over in steps that grow with the distance, and the depth refined
+between the last two; of a tile, five rays first: where their inverse depths fit one plane, the others start from it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..structures import Matrix
 from .ground_looks import crossing_offset, plain_albedo, section_albedo
-from .ray_casting import NEAR, RayTiles
+from .ray_casting import NEAR, TILE, RayTiles
 from .terrain import TENSORS
 from .textures import SolidNoise
 from .trajectories import Road
@@ -20,9 +20,12 @@ from .trajectories import Road
 GROUND_RANGE = 700.0
 """Beyond this depth the ground is haze (sky), metres."""
 
-_STEPS = (*(2.5 * 1.4**index for index in range(17)), GROUND_RANGE)
+_STEPS = (*(2.5 * 1.25**index for index in range(25)), GROUND_RANGE)
 _REFINEMENTS = 5
+_GUESS_REFINEMENTS = 2
 _KERB_REFINEMENTS = 2
+_PLANE = 0.02
+"""Share by which the inverse depth in the middle of a tile may differ from a plane through its corners."""
 
 
 def lateral_offset(road: Road, x: Tensor, y: Tensor) -> Tensor:
@@ -68,6 +71,10 @@ def height(road: Road, x: Tensor, y: Tensor) -> Tensor:
     return kerb if road.terrain.flat else kerb + terrain_height(road, x, y)
 
 
+def _not_zero(value: Tensor) -> Tensor:
+    return torch.where(value.abs() < 1e-9, 1e-9, value)
+
+
 class GroundView:
     """The ground as one sensor sees it, with the street's x counted from the start of the sensor's lap (precision)."""
 
@@ -95,20 +102,31 @@ class GroundView:
             upper, lower = (kerb - self.origin[2]) / below, -self.origin[2] / below
             index = ((down < 0.0) & (upper < GROUND_RANGE)).reshape(-1).nonzero().squeeze(1)
         else:
-            level = torch.hypot(r[0, 0] * x + r[0, 1] * y + r[0, 2] * z, r[1, 0] * x + r[1, 1] * y + r[1, 2] * z)
-            index = (down < self.road.terrain.steepest * level).reshape(-1).nonzero().squeeze(1)
+            world = torch.stack([r[i, 0] * x + r[i, 1] * y + r[i, 2] * z for i in range(3)])
+            lower = self._on_terrain(world).reshape(-1)
+            index = torch.isfinite(lower).nonzero().squeeze(1)
         if len(index) == 0:
             return depth
         dx = (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z).reshape(-1)[index]
         dy = (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z).reshape(-1)[index]
-        if flat:
-            first, last = upper.reshape(-1)[index], lower.reshape(-1)[index]
-        else:
-            met, first, last = self._on_terrain(dx, dy, down.reshape(-1)[index])
-            index, dx, dy = index[met], dx[met], dy[met]
-        found = self._with_kerbs(dx, dy, first, last) if kerb else last
+        last = found = lower.reshape(-1)[index]
+        if kerb and flat:
+            found = self._with_kerbs(dx, dy, upper.reshape(-1)[index], last)
+        elif kerb:
+            found = self._with_kerbs_on_terrain(dx, dy, down.reshape(-1)[index], last)
         depth.view(-1)[index] = torch.where(found > NEAR, found, torch.inf)
         return depth
+
+    def _with_kerbs_on_terrain(self, dx: Tensor, dy: Tensor, dz: Tensor, last: Tensor) -> Tensor:
+        """As ``_with_kerbs`` for rays that meet the level of roads at ``last``."""
+        kerb, found = self.road.section.kerb, last.clone()
+        # Well inside the road no pavement lies before; rays that graze the ground pass farther below its level.
+        passed = kerb * last / max(self._clearance_here() - kerb, 0.2) * torch.hypot(dx, dy)
+        index = (self._beside(dx, dy, last) > -2.0 * passed).nonzero().squeeze(1)
+        if len(index):
+            ray, last = torch.stack((dx[index], dy[index], dz[index])), last[index]
+            found[index] = self._with_kerbs(ray[0], ray[1], self._pavement_before(ray, last), last)
+        return found
 
     def _with_kerbs(self, dx: Tensor, dy: Tensor, first: Tensor, last: Tensor) -> Tensor:
         """Depth at which rays end that meet the level of pavements at ``first`` and of roads at ``last``."""
@@ -120,69 +138,116 @@ class GroundView:
             found[kerb] = self._kerb(dx[kerb], dy[kerb], first[kerb], last[kerb], at_first[kerb], at_last[kerb])
         return found
 
-    def _clearance(self, dx: Tensor, dy: Tensor, dz: Tensor, depth: Tensor) -> Tensor:
-        """Height of rays above the terrain (without kerbs) at a depth."""
-        x, y, z = self.origin
-        return z + depth * dz - terrain_height(self.road, x + depth * dx, y + depth * dy)
-
-    def _on_terrain(self, dx: Tensor, dy: Tensor, dz: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Which of N rays meet the terrain (indices (M,)), and depths (M,) of meeting the pavement's level and the
-        road's."""
-        low, high = torch.zeros_like(dx), torch.full_like(dx, torch.inf)
-        at_low, at_high = torch.full_like(dx, self._clearance_here()), torch.zeros_like(dx)
-        waiting = torch.arange(len(dx), device=dx.device)
-        ray = torch.stack((dx, dy, dz))
-        before, above, nearest = 0.0, at_low, self.road.terrain.highest
-        for step in _STEPS:
-            value = self._clearance(ray[0], ray[1], ray[2], torch.full_like(ray[0], step))
-            met = value <= 0.0
-            hit = met.nonzero().squeeze(1)
-            where = waiting[hit]
-            low[where], high[where], at_low[where], at_high[where] = before, step, above[hit], value[hit]
-            # What rises and is above all ground already never comes back to it.
-            gone = (ray[2] >= 0.0) & (self.origin[2] + step * ray[2] > nearest)
-            left = (~met & ~gone).nonzero().squeeze(1)
-            if len(left) == 0:
-                break
-            waiting, ray, above, before = waiting[left], ray[:, left], value[left], step
-        index = torch.isfinite(high).nonzero().squeeze(1)
-        ray = torch.stack((dx, dy, dz))[:, index]
-        last, slope = self._refined(ray, low[index], high[index], at_low[index], at_high[index])
-        if not self.road.section.kerb:
-            return index, last, last
-        return index, self._pavement_before(ray, last, slope), last
-
     def _clearance_here(self) -> float:
         x, y, z = self.origin
-        return z - self.road.height(x, y)
+        return max(z - self.road.height(x, y), 0.01)
 
-    def _refined(self, ray: Tensor, low: Tensor, high: Tensor, at_low: Tensor, at_high: Tensor) -> tuple[Tensor,
-                                                                                                         Tensor]:
-        """Depths between low and high where rays (3, N) meet the terrain, and their change of clearance per depth
-        there (regula falsi after Illinois)."""
-        slope = (at_high - at_low) / (high - low)
+    def _on_terrain(self, ray: Tensor) -> Tensor:
+        """(T, R) depths at which rays (3, T, R) along the world's axes meet the terrain, inf where they do not."""
+        corners = [0, TILE - 1, TILE * (TILE - 1), TILE * TILE - 1, TILE * TILE // 2 + TILE // 2]
+        tiles = ray.shape[1]
+        samples = ray[:, :, corners]
+        extent = (samples[:, :, 3] - samples[:, :, 0]).square().sum(0).sqrt()
+        depth, clear = self._marched(samples.reshape(3, -1), None, extent.repeat_interleave(5))
+        inverse, clear = 1.0 / depth.reshape(tiles, 5), clear.reshape(tiles, 5).amin(1)
+        share = torch.arange(TILE, device=ray.device, dtype=ray.dtype) / (TILE - 1)
+        down, across = share.repeat_interleave(TILE), share.repeat(TILE)
+        weights = torch.stack(((1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across))
+        guess = inverse[:, :4] @ weights
+        met = (inverse > 0.0).all(1)
+        plane = met & ((guess[:, corners[4]] - inverse[:, 4]).abs() < _PLANE * inverse[:, 4])
+        sky = clear == len(_STEPS)
+        found = torch.full_like(ray[0], torch.inf)
+        rest = (~plane & ~sky).nonzero().squeeze(1)
+        if bool(plane.any()):
+            started, sure = self._from_guess(ray[:, plane], 1.0 / guess[plane])
+            found[plane] = torch.where(sure, started, torch.nan)
+        found[rest] = torch.nan
+        open_rays = torch.isnan(found).reshape(-1).nonzero().squeeze(1)
+        if len(open_rays):
+            start = clear.repeat_interleave(TILE * TILE)[open_rays]
+            found.view(-1)[open_rays] = self._marched(ray.reshape(3, -1)[:, open_rays], start)[0]
+        return found
+
+    def _from_guess(self, ray: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """Depths near a first guess at which rays (3, ...) meet the terrain (secant), and where that is sure."""
+        value = self._clearance(ray, depth)
+        before, at_before = depth, value
+        depth = depth * (1.0 + (value / self._clearance_here()).clamp(-0.2, 0.2))
+        for _ in range(_GUESS_REFINEMENTS):
+            value = self._clearance(ray, depth)
+            step = value * (depth - before) / _not_zero(value - at_before)
+            before, at_before = depth, value
+            depth = depth - torch.clamp(step, -0.1 * depth, 0.1 * depth)
+        return depth, value.abs() < 0.01
+
+    def _clearance(self, ray: Tensor, depth: Tensor) -> Tensor:
+        """Height of rays (3, ...) above the terrain (without kerbs) at a depth."""
+        x, y, z = self.origin
+        return z + depth * ray[2] - terrain_height(self.road, x + depth * ray[0], y + depth * ray[1])
+
+    def _marched(self, rays: Tensor, start: Tensor | None = None,
+                 extent: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Of N rays (3, N): depth (N,) at which they meet the terrain, inf where they do not, and the number (N,) of
+        the last step up to which the ground stays farther below them than ``extent`` (N,) times the depth.
+
+        start: (N,) number of the step to begin with.
+        """
+        terrain = self.road.terrain
+        low, high = torch.zeros_like(rays[0]), torch.full_like(rays[0], torch.inf)
+        at_low, at_high = torch.full_like(low, self._clearance_here()), torch.zeros_like(low)
+        begin = torch.zeros_like(low, dtype=torch.int64) if start is None else start
+        clear = torch.full_like(begin, len(_STEPS))
+        rising = rays[2] >= terrain.steepest * torch.hypot(rays[0], rays[1])
+        begin = torch.where(rising, len(_STEPS), begin)
+        waiting, before = begin[:0], 0.0
+        for number, step in enumerate(_STEPS):
+            waiting = torch.cat((waiting, (begin == number).nonzero().squeeze(1)))
+            if len(waiting) == 0:
+                before = step
+                continue
+            ray = rays[:, waiting]
+            value = self._clearance(ray, torch.full_like(ray[0], step))
+            if extent is not None:
+                close = waiting[value < extent[waiting] * step]
+                clear[close] = clear[close].clamp(max=max(number - 1, 0))
+            met = value <= 0.0
+            high[waiting], at_high[waiting] = torch.where(met, step, torch.inf), value
+            low[waiting] = torch.where(met, before, step)
+            at_low[waiting] = torch.where(met, at_low[waiting], value)
+            # What rises and is above all ground already never comes back to it.
+            gone = (ray[2] >= 0.0) & (self.origin[2] + step * ray[2] > terrain.highest)
+            waiting, before = waiting[~met & ~gone], step
+        index = torch.isfinite(high).nonzero().squeeze(1)
+        depth = torch.full_like(low, torch.inf)
+        depth[index] = self._between(rays[:, index], low[index], high[index], at_low[index], at_high[index])
+        return depth, clear
+
+    def _between(self, ray: Tensor, low: Tensor, high: Tensor, at_low: Tensor, at_high: Tensor) -> Tensor:
+        """Depths between low and high where rays (3, N) meet the terrain (regula falsi after Illinois)."""
         before = None
         for _ in range(_REFINEMENTS):
             middle = low + (high - low) * (at_low / (at_low - at_high).clamp(min=1e-9)).clamp(0.0, 1.0)
-            value = self._clearance(ray[0], ray[1], ray[2], middle)
+            value = self._clearance(ray, middle)
             above = value > 0.0
             # An end that stays twice counts half, so that the next point falls on its side.
             half = 1.0 if before is None else torch.where(above == before, 0.5, 1.0)
             low, high = torch.where(above, middle, low), torch.where(above, high, middle)
             at_low, at_high = torch.where(above, value, half * at_low), torch.where(above, half * at_high, value)
             before = above
-        return low + (high - low) * (at_low / (at_low - at_high).clamp(min=1e-9)).clamp(0.0, 1.0), slope
+        return low + (high - low) * (at_low / (at_low - at_high).clamp(min=1e-9)).clamp(0.0, 1.0)
 
-    def _pavement_before(self, ray: Tensor, last: Tensor, slope: Tensor) -> Tensor:
+    def _pavement_before(self, ray: Tensor, last: Tensor) -> Tensor:
         """Depths at which rays (3, N) meet the terrain raised by the kerb, shortly before they meet the terrain
         itself at ``last`` (secant)."""
         kerb = self.road.section.kerb
         after, at_after = last, torch.full_like(last, -kerb)
-        depth = (last + kerb / slope.clamp(max=-1e-3)).clamp(min=0.0).maximum(0.3 * last)
+        depth = (last * (1.0 - kerb / max(self._clearance_here(), 2.0 * kerb))).maximum(0.3 * last)
         for _ in range(_KERB_REFINEMENTS):
-            value = self._clearance(ray[0], ray[1], ray[2], depth) - kerb
-            change = (at_after - value) / (after - depth).clamp(min=1e-4)
-            depth = torch.minimum((depth - value / change.clamp(max=-1e-4)).maximum(0.3 * last), last)
+            value = self._clearance(ray, depth) - kerb
+            slope = (at_after - value) / _not_zero(after - depth)
+            after, at_after = depth, value
+            depth = torch.minimum((depth - value / slope.clamp(max=-1e-4)).maximum(0.3 * last), last)
         return depth
 
     def _beside(self, dx: Tensor, dy: Tensor, depth: Tensor) -> Tensor:
