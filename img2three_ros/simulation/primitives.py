@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from ..geometry.transforms import from_xyz_rpy
 from ..structures import Matrix
 
+Place = Sequence[float] | NDArray[np.float64]
+"""Three numbers: a point or sizes, metres."""
+
 BOX, CYLINDER, SPHERE = 0, 1, 2
 KINDS = (BOX, CYLINDER, SPHERE)
 
@@ -154,18 +157,18 @@ def concatenate(sets: Sequence[PrimitiveSet]) -> PrimitiveSet:
     return PrimitiveSet(*(np.concatenate([getattr(one, item.name) for one in sets]) for item in fields(PrimitiveSet)))
 
 
-def box(centre: Sequence[float], size: Sequence[float], surface: Surface, yaw: float = 0.0) -> Part:
+def box(centre: Place, size: Place, surface: Surface, yaw: float = 0.0) -> Part:
     """A box of full size (x, y, z) about its centre, turned by yaw (rad), in the object's frame."""
     return Part(BOX, _affine(centre, np.asarray(size) / 2.0, yaw), surface)
 
 
-def cylinder(foot: Sequence[float], radius: float, height: float, surface: Surface) -> Part:
+def cylinder(foot: Place, radius: float, height: float, surface: Surface) -> Part:
     """An upright cylinder standing on its foot point."""
     centre = (foot[0], foot[1], foot[2] + height / 2.0)
     return Part(CYLINDER, _affine(centre, (radius, radius, height / 2.0)), surface)
 
 
-def wheel(centre: Sequence[float], radius: float, width: float, surface: Surface) -> Part:
+def wheel(centre: Place, radius: float, width: float, surface: Surface) -> Part:
     """A cylinder lying along the object's y axis."""
     transform = np.eye(4)
     transform[:3, :3] = [[radius, 0, 0], [0, 0, width / 2.0], [0, -radius, 0]]
@@ -173,7 +176,12 @@ def wheel(centre: Sequence[float], radius: float, width: float, surface: Surface
     return Part(CYLINDER, transform, surface)
 
 
-def rod(start: Sequence[float], end: Sequence[float], radius: float, surface: Surface) -> Part:
+def point(x: float, y: float, z: float) -> NDArray[np.float64]:
+    """A place to reckon with, (3,) metres."""
+    return np.array((x, y, z))
+
+
+def rod(start: Place, end: Place, radius: float, surface: Surface) -> Part:
     """A cylinder between two points: branches, limbs, rails, wires."""
     first, last = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
     half = (last - first) / 2.0
@@ -188,11 +196,18 @@ def rod(start: Sequence[float], end: Sequence[float], radius: float, surface: Su
     return Part(CYLINDER, transform, surface)
 
 
-def tilted_box(centre: Sequence[float], size: Sequence[float], surface: Surface,
+def tilted_box(centre: Place, size: Place, surface: Surface,
                rpy: tuple[float, float, float]) -> Part:
     """A box of full size (x, y, z) about its centre, turned by roll, pitch and yaw (rad)."""
     scale = np.diag((*(np.asarray(size, dtype=np.float64) / 2.0), 1.0))
     return Part(BOX, from_xyz_rpy(tuple(centre), rpy) @ scale, surface)
+
+
+def leaning_box(centre: Place, size: Place, surface: Surface, lean: tuple[float, float]) -> Part:
+    """A box of full size (x, y, z) whose top lies ``lean`` (x, y) metres off its bottom: windscreens, ramps, roofs."""
+    transform = _affine(centre, np.asarray(size, dtype=np.float64) / 2.0)
+    transform[:2, 2] = lean[0] / 2.0, lean[1] / 2.0
+    return Part(BOX, transform, surface)
 
 
 def placed(parts: Sequence[Part], x: float = 0.0, y: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> list[Part]:
@@ -201,12 +216,12 @@ def placed(parts: Sequence[Part], x: float = 0.0, y: float = 0.0, z: float = 0.0
     return [Part(part.kind, pose @ part.T_object_unit, part.surface) for part in parts]
 
 
-def ellipsoid(centre: Sequence[float], radii: Sequence[float], surface: Surface, yaw: float = 0.0) -> Part:
+def ellipsoid(centre: Place, radii: Place, surface: Surface, yaw: float = 0.0) -> Part:
     """An ellipsoid with its half axes along the object's axes, turned by yaw (rad)."""
     return Part(SPHERE, _affine(centre, radii, yaw), surface)
 
 
-def _affine(centre: Sequence[float], half: Sequence[float] | NDArray[np.float64], yaw: float = 0.0) -> Matrix:
+def _affine(centre: Place, half: Place, yaw: float = 0.0) -> Matrix:
     c, s = np.cos(yaw), np.sin(yaw)
     transform = np.eye(4)
     transform[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) * np.asarray(half)
