@@ -1,7 +1,4 @@
-"""Colours of what the rays hit: solid textures, one sun with shadows, skylight, haze, and the camera's response.
-
-All colours are linear RGB until ``camera_response``.
-"""
+"""Surfaces that rays hit: where exactly (window openings are followed), which way they face, and their albedo."""
 
 from __future__ import annotations
 
@@ -12,18 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..structures import Matrix
 from . import facades
-from .ground import GroundView, ground_albedo
 from .patterns import Tiles
 from .primitives import BOX, CYLINDER, PrimitiveSet
-from .ray_casting import RayTiles, SensorScene, shadows
+from .ray_casting import SensorScene
 from .textures import SolidNoise, band
 
-_SUN = (1.30, 1.22, 1.08)
-_SKYLIGHT = (0.42, 0.47, 0.55)
-_HAZE = (0.62, 0.68, 0.76)
-_HAZE_DEPTH = 420.0
 _WINDOW_FRAME = 0.05
 
 
@@ -122,87 +113,3 @@ def surface_albedo(hits: SurfaceHits, footprint: Tensor, tables: PrimitiveTables
         base = torch.where(pane, glass * (1.0 - 0.1 * sign), wall)
         albedo.append((base + frame * (0.5 - base)) * shade)
     return torch.stack(albedo).clamp(0.005, 0.95)
-
-
-def shade(rays: RayTiles, depth: Tensor, primitive: Tensor, ground: GroundView, scene: SensorScene,
-          tables: PrimitiveTables, noise: SolidNoise, pixel: float, cast_shadows: bool) -> tuple[Tensor, Tensor]:
-    """Radiance (3, T, R) and depth (T, R) with window openings followed; sky = inf.
-
-    pixel: size of a pixel at depth 1.
-    """
-    shape = depth.shape
-    flat_depth, flat_primitive = depth.reshape(-1).clone(), primitive.reshape(-1)
-    directions = rays.directions.reshape(3, -1)
-    length = torch.sqrt((directions * directions).sum(0))
-    albedo, normal = torch.zeros_like(directions), torch.zeros_like(directions)
-    up = torch.tensor(ground.rotation[2], dtype=torch.float32, device=depth.device)
-
-    on_objects = (flat_primitive >= 0).nonzero().squeeze(1)
-    if len(on_objects):
-        d = directions[:, on_objects]
-        hits = surface_hits(d, flat_depth[on_objects], flat_primitive[on_objects], scene, tables)
-        flat_depth[on_objects] = hits.depth
-        normal[:, on_objects] = hits.normal
-        cosine = (hits.normal * d).sum(0).abs() / length[on_objects]
-        footprint = hits.depth * pixel * torch.rsqrt(cosine.clamp(min=0.08))
-        albedo[:, on_objects] = surface_albedo(hits, footprint, tables, noise)
-    on_ground = ((flat_primitive < 0) & torch.isfinite(flat_depth)).nonzero().squeeze(1)
-    points = directions * torch.where(torch.isfinite(flat_depth), flat_depth, 0.0)
-    if len(on_ground):
-        d = directions[:, on_ground]
-        cosine = (up[0] * d[0] + up[1] * d[1] + up[2] * d[2]).abs() / length[on_ground]
-        footprint = flat_depth[on_ground] * pixel * torch.rsqrt(cosine.clamp(min=0.02))
-        albedo[:, on_ground] = ground_albedo(noise, ground.road, *ground.world(points[:, on_ground]), footprint)
-        normal[:, on_ground] = up[:, None]
-
-    facing = (normal * scene.sun[2][:, None]).sum(0)
-    lit = facing > 0.0
-    if cast_shadows:
-        lit &= ~shadows(points.reshape(3, *shape), primitive, lit.reshape(shape), scene).reshape(-1)
-    sunlight = torch.where(lit, facing, 0.0)
-    skylight = 0.75 + 0.25 * (normal * up[:, None]).sum(0)
-    clear = torch.exp(-flat_depth / _HAZE_DEPTH)
-    sky = (~torch.isfinite(flat_depth)).nonzero().squeeze(1)
-    radiance = torch.stack([
-        clear * albedo[c] * (_SUN[c] * sunlight + _SKYLIGHT[c] * skylight) + (1.0 - clear) * _HAZE[c]
-        for c in range(3)])
-    if len(sky):
-        radiance[:, sky] = _sky(directions[:, sky] / length[sky], up, ground.rotation, noise, pixel)
-    return radiance.reshape(3, *shape), flat_depth.reshape(shape)
-
-
-def _sky(direction: Tensor, up: Tensor, rotation: Matrix, noise: SolidNoise, pixel: float) -> Tensor:
-    """(3, N) radiance of the sky with clouds; it depends on the direction only."""
-    elevation = (direction * up[:, None]).sum(0).clamp(min=0.0)
-    r = torch.tensor(rotation[:2], dtype=torch.float32, device=direction.device)
-    spread = 1.6 / (elevation + 0.22)
-    across = [(r[i, 0] * direction[0] + r[i, 1] * direction[1] + r[i, 2] * direction[2]) * spread for i in range(2)]
-    cloud, _ = noise.octaves(across[0], across[1], torch.zeros_like(elevation) + 7.0, 4.0 * pixel * spread)
-    cloud = (0.45 + 0.9 * cloud).clamp(0.0, 1.0)
-    low = torch.exp(-6.0 * elevation)
-    clear = (0.26, 0.42, 0.72)
-    return torch.stack([(clear[c] + (_HAZE[c] - clear[c]) * low) * (1.0 - 0.75 * cloud) + 0.75 * cloud * 0.88
-                        for c in range(3)])
-
-
-def camera_response(radiance: Tensor, gain: float, noise_level: float, seed: int) -> NDArray[np.uint8]:
-    """Radiance (3, H, W) -> (H, W, 3) uint8: the lens's slight blur, exposure, sensor noise, sRGB-like curve.
-
-    noise_level: standard deviation in grey levels; the noise is drawn on the CPU, equal on every device.
-    """
-    linear = _blurred(_blurred(radiance, 1), 2)
-    exposed = (gain * linear).clamp(0.0, None)
-    compressed = exposed / (1.0 + 0.18 * exposed * exposed)  # a soft shoulder instead of clipping
-    grey = 255.0 * compressed.clamp(0.0, 1.0) ** (1.0 / 2.2)
-    if noise_level > 0.0:
-        generator = torch.Generator().manual_seed(seed)
-        grey = grey + noise_level * torch.randn(grey.shape, generator=generator).to(grey.device)
-    return grey.round().clamp(0.0, 255.0).to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
-
-
-def _blurred(image: Tensor, axis: int, share: float = 0.11) -> Tensor:
-    """Three-tap blur along an axis; borders repeat."""
-    size = image.shape[axis]
-    before = torch.cat((image.narrow(axis, 0, 1), image.narrow(axis, 0, size - 1)), axis)
-    after = torch.cat((image.narrow(axis, 1, size - 1), image.narrow(axis, size - 1, 1)), axis)
-    return (1.0 - 2.0 * share) * image + share * (before + after)

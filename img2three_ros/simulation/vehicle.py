@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..geometry.transforms import apply, inverse
 from ..structures import CameraCalibration, CameraImage, Frame, InputError, Matrix
+from .camera_view import RenderedView, SimulatedCamera, make_camera, make_instant, render_view
+from .categories import class_table
 from .ground import GroundView
+from .point_truth import moved_points, pixel_velocity, ray_bundle
 from .primitives import PrimitiveSet
 from .random_rig import configured_rig
-from .ray_casting import RayTiles, nearest_hits, ray_tiles, sensor_scene
+from .ray_casting import NEAR, RayTiles, nearest_hits, ray_tiles, sensor_scene
 from .rig import T_BASE_LIDAR, CameraMount, camera_directions
 from .settings import SimulationConfig
-from .shading import PrimitiveTables, camera_response, shade, surface_hits
+from .shading import PrimitiveTables, surface_hits
 from .street_world import ObjectBox, StreetWorld
 from .textures import SolidNoise
 from .truth import object_boxes, occupied
-
-
-@dataclass(frozen=True, eq=False)
-class RenderedView:
-    """One image and the truth about it.
-
-    image: (H, W, 3) uint8 RGB as the camera gives it (distorted if the calibration says so).
-    depth: (H, W) float32 metres along the optical axis, NaN = sky.
-    identity: (H, W) int32: -1 sky, 0 ground, otherwise the object (``SimulatedVehicle.objects``).
-    moving: (H, W) bool: the pixel shows an object that moves relative to the street.
-    """
-
-    camera: str
-    stamp: int
-    image: NDArray[np.uint8]
-    depth: NDArray[np.float32]
-    identity: NDArray[np.int32]
-    moving: NDArray[np.bool_]
 
 
 class SimulatedVehicle:
@@ -59,13 +45,14 @@ class SimulatedVehicle:
         self.world = world or StreetWorld(self.config)
         self._mounts = {mount.name: mount for mount in chosen_mounts or configured_rig(self.config)}
         self._noise = SolidNoise(self.config.seed, self.config.device)
-        self._rays: dict[str, RayTiles] = {}
+        self._cameras: dict[str, SimulatedCamera] = {}
         random = np.random.default_rng((self.config.seed, 5))
         count = len(self._mounts)
         self._phases = dict(zip(self._mounts, random.uniform(-1.0, 1.0, count) * self.config.phase, strict=True))
         gains = 1.0 + random.uniform(-1.0, 1.0, count) * self.config.exposure_spread
         self._gains = dict(zip(self._mounts, gains, strict=True))
         azimuth, elevation = random.uniform(0.0, 2.0 * math.pi), math.radians(random.uniform(35.0, 58.0))
+        elevation = math.radians(self.config.weather.sun_elevation) or elevation
         self.sun = np.array([math.cos(azimuth) * math.cos(elevation), math.sin(azimuth) * math.cos(elevation),
                              math.sin(elevation)])
 
@@ -107,27 +94,63 @@ class SimulatedVehicle:
         jitter = float(np.clip(random.normal(0.0, 1.0), -4.0, 4.0)) * self.config.jitter
         return self.stamp(index) + round((self._phases[camera] + jitter) * 1e9)
 
-    def render(self, camera: str, stamp: int, T_world_base: Matrix | None = None) -> RenderedView:
-        """Image and truth of a camera at a stamp (ns), from the vehicle's own pose or another (4, 4)."""
-        T_world_base = self.pose(stamp) if T_world_base is None else T_world_base
-        config, T_world_camera = self.config, T_world_base @ self.T_base_camera[camera]
-        rays = self._camera_rays(camera)
-        calibration = self.calibrations[camera]
-        primitives = self.world.primitives(config.seconds(stamp), float(T_world_base[0, 3]))
-        scene = sensor_scene(primitives, T_world_camera, self.sun, config.device)
-        tables = PrimitiveTables(primitives, config.device)
-        ground = GroundView(self.world.road, T_world_camera)
-        depth, found = nearest_hits(rays, scene, ground.hits(rays))
-        radiance, depth = shade(rays, depth, found, ground, scene, tables, self._noise,
-                                1.0 / float(calibration.intrinsics[0, 0]), config.shadows)
-        owner = torch.where(found >= 0, tables.owner[found.clamp(min=0)], torch.where(torch.isfinite(depth), 0, -1))
-        identity = rays.to_image(owner).to(torch.int32).cpu().numpy()
-        entropy = (config.seed, 8, self.camera_names.index(camera), stamp)
-        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        image = camera_response(rays.to_image(radiance), self._gains[camera], config.noise, seed)
-        metres = rays.to_image(torch.where(torch.isfinite(depth), depth, torch.nan)).contiguous().cpu().numpy()
-        return RenderedView(camera, stamp, image, metres, identity,
-                            self.world.moving[np.maximum(identity, 0)] & (identity > 0))
+    def render(self, camera: str, stamp: int, T_world_base: Matrix | None = None,
+               all_truth: bool = False) -> RenderedView:
+        """Image and truth of a camera at a stamp (ns), from the vehicle's own pose or another (4, 4).
+
+        all_truth: normals and velocity too.
+        """
+        own, T_base_camera = self.pose(stamp), self.T_base_camera[camera]
+        T_world_base = own if T_world_base is None else T_world_base
+        exposure = round(self.config.optics.exposure_time * 1e9)
+        T_end_start = inverse(self.pose(stamp + exposure) @ T_base_camera) @ own @ T_base_camera if exposure else None
+        return self._rendered(self._camera(camera), T_world_base @ T_base_camera, stamp, T_world_base,
+                              self.camera_names.index(camera), T_end_start, all_truth)
+
+    def render_from(self, T_world_camera: Matrix, calibration: CameraCalibration, stamp: int, name: str = "outside",
+                    all_truth: bool = False) -> RenderedView:
+        """Image and truth of a camera anywhere in the world that is not mounted on the vehicle and stands still.
+
+        Its lens and sensor are those of the rig's first camera, with the exposure of the rig's mean.
+        """
+        camera = make_camera(self.config, name, calibration, 1.0, 0)
+        return self._rendered(camera, T_world_camera, stamp, self.pose(stamp), len(self._mounts), None, all_truth)
+
+    def visible(self, points_world: NDArray[np.floating], T_world_camera: Matrix, stamp: int) -> NDArray[np.bool_]:
+        """(N,) bool: whether points (N, 3) of the world lie before the camera with nothing in between (exact, each by
+        a ray of its own; points on surfaces are visible, the image's limits are not asked for)."""
+        points = apply(inverse(T_world_camera), np.asarray(points_world, dtype=np.float64))
+        seen = points[:, 2] > NEAR
+        if seen.any():
+            rays, places = ray_bundle(points[seen], self.config.device)
+            primitives = self.world.primitives(self.config.seconds(stamp), float(T_world_camera[0, 3]))
+            depth = self._depth(rays, T_world_camera, primitives, PrimitiveTables(primitives, self.config.device))
+            depth_of = depth.reshape(-1)[torch.as_tensor(places, device=depth.device)].cpu().numpy()
+            seen[seen] = points[seen, 2] < 1.002 * depth_of + 0.01
+        return seen
+
+    def moved_points(self, points_world: NDArray[np.floating], identity: NDArray[np.integer], stamp: int,
+                     later: int) -> NDArray[np.floating]:
+        """(N, 3) where points (N, 3) of the world are at another stamp when they belong to objects ``identity`` (N,)
+        at ``stamp``; those of static things stay."""
+        seconds = self.config.seconds
+        return moved_points(self.world, np.asarray(points_world, dtype=np.float64), identity, seconds(stamp),
+                            seconds(later))
+
+    def _rendered(self, camera: SimulatedCamera, T_world_camera: Matrix, stamp: int, T_world_base: Matrix,
+                  number: int, T_end_start: Matrix | None, all_truth: bool) -> RenderedView:
+        config = self.config
+        x = float((T_world_base if number < len(self._mounts) else T_world_camera)[0, 3])
+        primitives = self.world.primitives(config.seconds(stamp), x)
+        instant = make_instant(config, primitives, self.world.road, self.sun, self._noise, self._classes,
+                               self.world.moving, T_world_base)
+        seed = int(np.random.SeedSequence((config.seed, 8, number, stamp)).generate_state(1)[0])
+        view = render_view(instant, camera, T_world_camera, stamp, seed, T_end_start, all_truth)
+        if not all_truth:
+            return view
+        velocity = pixel_velocity(self.world, view.depth, view.identity, camera_directions(camera.calibration),
+                                  T_world_camera, config.seconds(stamp))
+        return replace(view, velocity=velocity)
 
     def views(self, index: int) -> tuple[RenderedView, ...]:
         """All cameras of instant ``index``, each at its own stamp."""
@@ -157,14 +180,8 @@ class SimulatedVehicle:
         tables = PrimitiveTables(primitives, config.device)
         for sector, (T_lidar_sector, rays) in enumerate(self._lidar_sectors):
             T_world_sector = T_world_lidar @ T_lidar_sector
-            scene = sensor_scene(primitives, T_world_sector, self.sun, config.device)
-            ground = GroundView(self.world.road, T_world_sector)
-            depth, primitive = nearest_hits(rays, scene, ground.hits(rays))
-            hit, where = depth.reshape(-1), (primitive.reshape(-1) >= 0).nonzero().squeeze(1)
-            if len(where):
-                hit[where] = surface_hits(rays.directions.reshape(3, -1)[:, where], hit[where],
-                                          primitive.reshape(-1)[where], scene, tables).depth
-            image = rays.to_image(hit.reshape(depth.shape)).reshape(-1).cpu().numpy().astype(np.float64)
+            depth = self._depth(rays, T_world_sector, primitives, tables)
+            image = rays.to_image(depth).reshape(-1).cpu().numpy().astype(np.float64)
             direction = rays.to_image(rays.directions).reshape(3, -1).cpu().numpy().astype(np.float64)
             distance = image * np.linalg.norm(direction, axis=0)
             random = np.random.default_rng((config.seed, 9, sector, stamp))
@@ -186,10 +203,26 @@ class SimulatedVehicle:
     def _primitives(self, stamp: int) -> PrimitiveSet:
         return self.world.primitives(self.config.seconds(stamp), float(self.pose(stamp)[0, 3]))
 
-    def _camera_rays(self, camera: str) -> RayTiles:
-        if camera not in self._rays:
-            self._rays[camera] = ray_tiles(camera_directions(self.calibrations[camera]), self.config.device)
-        return self._rays[camera]
+    def _depth(self, rays: RayTiles, T_world_sensor: Matrix, primitives: PrimitiveSet,
+               tables: PrimitiveTables) -> Tensor:
+        """(T, R) depth of what rays meet first, window openings followed; inf = nothing."""
+        scene = sensor_scene(primitives, T_world_sensor, self.sun, self.config.device)
+        depth, primitive = nearest_hits(rays, scene, GroundView(self.world.road, T_world_sensor).hits(rays))
+        hit, where = depth.reshape(-1), (primitive.reshape(-1) >= 0).nonzero().squeeze(1)
+        if len(where):
+            hit[where] = surface_hits(rays.directions.reshape(3, -1)[:, where], hit[where],
+                                      primitive.reshape(-1)[where], scene, tables).depth
+        return hit.reshape(depth.shape)
+
+    def _camera(self, name: str) -> SimulatedCamera:
+        if name not in self._cameras:
+            self._cameras[name] = make_camera(self.config, name, self.calibrations[name], float(self._gains[name]),
+                                              self.camera_names.index(name), self.T_base_camera[name])
+        return self._cameras[name]
+
+    @cached_property
+    def _classes(self) -> NDArray[np.uint8]:
+        return class_table([one.category for one in self.world.objects])
 
     @cached_property
     def _lidar_sectors(self) -> tuple[tuple[Matrix, RayTiles], ...]:
