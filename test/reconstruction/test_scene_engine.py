@@ -1,0 +1,298 @@
+"""The scene engine around the network: what the network is told, what is kept, and what is given out.
+
+A small network with random weights: what depends on trained weights is tested where the weights are.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sweep_scene import GROUND, camera_pose, frame, side_wall, view, wall
+
+from img2three_ros.config import Config, SceneConfig, with_overrides
+from img2three_ros.geometry.transforms import apply, from_xyz_rpy, inverse
+from img2three_ros.models.depth_network import DepthNetwork, DepthNetworkConfig
+from img2three_ros.models.depth_weights import save_depth_network
+from img2three_ros.reconstruction import scene_engine
+from img2three_ros.reconstruction.choose import choose_engine
+from img2three_ros.reconstruction.scene_engine import SceneEngine, computes_in_bf16, weights_file
+from img2three_ros.structures import InputError
+
+CPU = torch.device("cpu")
+SIZE = (64, 96)
+PLANES = [GROUND, side_wall(4.0), wall(12.0)]
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> str:
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_depth_network(path, DepthNetwork(DepthNetworkConfig(
+        planes=16, match=8, groups=4, context=(8, 8, 8, 8), widths=(8, 8, 8), refine_width=8, candidates=4,
+        refinements=1)))
+    return str(path)
+
+
+@pytest.fixture
+def config(weights) -> SceneConfig:
+    return SceneConfig(weights=weights, precision="fp32", min_confidence=0.0, max_depth=200.0)
+
+
+@dataclass
+class Watched:
+    """An engine whose calls of the network are written down."""
+
+    engine: SceneEngine
+    encoded: list = field(default_factory=list)
+    estimated: list = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        network = self.engine.network
+        encode, estimate = network.encode, network.estimate
+
+        def watched_encode(images):
+            self.encoded.append(images)
+            return encode(images)
+
+        def watched_estimate(reference, sources, geometry):
+            self.estimated.append((reference, sources, geometry))
+            return estimate(reference, sources, geometry)
+
+        network.encode, network.estimate = watched_encode, watched_estimate
+
+
+def pose(x: float, yaw: float = 0.0) -> np.ndarray:
+    return from_xyz_rpy([x, 0.0, 0.0], [0.0, 0.0, yaw])
+
+
+def front(x: float, size=SIZE, name="front", y: float = 0.0, yaw: float = 0.0):
+    return view(PLANES, name, camera_pose(y=y, yaw=yaw), pose(x), size=size, focal=80.0)[0]
+
+
+def drive(count: int, size=SIZE):
+    """Frames of one camera that moves ahead 1 m at a time."""
+    return [frame(index, [front(float(index), size)], pose(float(index))) for index in range(count)]
+
+
+def assert_whole(depth) -> None:
+    height, width = depth.view.size
+    for values in (depth.depth, depth.confidence, depth.sigma):
+        assert values.shape == (height, width) and values.dtype == torch.float32 and torch.isfinite(values).all()
+    assert depth.valid.shape == (height, width) and depth.valid.dtype == torch.bool
+    assert ((depth.confidence >= 0.0) & (depth.confidence <= 1.0)).all()
+    assert (depth.confidence[~depth.valid] == 0.0).all()
+    assert (depth.depth > 0.0).all() and (depth.sigma > 0.0).all()
+
+
+def test_every_view_gets_whole_depth_in_the_order_of_the_frame(config):
+    views = [front(0.0, (64, 96), "b"), front(0.0, (80, 112), "a", y=0.3), front(0.0, (64, 96), "c", y=-0.3)]
+    geometry = SceneEngine(config, CPU).reconstruct(frame(1, views, None), [])
+    assert [depth.view.name for depth in geometry.depths] == ["b", "a", "c"]
+    for depth in geometry.depths:
+        assert_whole(depth)
+        assert depth.valid.all()
+    assert geometry.notes == ("no ego motion: only cameras of one instant are matched",)
+
+
+def test_the_network_is_told_where_each_pixel_lies_in_its_sources(config):
+    """A point of the world falls where the matrices say, whatever the ego motion between the views."""
+    engine = Watched(SceneEngine(config, CPU))
+    earlier = frame(1, [front(0.0), front(0.0, (80, 112), "side", y=0.5, yaw=0.2)], pose(0.0))
+    moved = pose(1.0, 0.05)
+    now = frame(2, [view(PLANES, "front", camera_pose(), moved, size=SIZE, focal=80.0)[0]], moved)
+    engine.engine.reconstruct(now, [earlier])
+    _, sources, geometry = engine.estimated[-1]
+    assert geometry.sources.shape == (1, 2) and sorted(geometry.sources[0].tolist()) == [0, 1]
+    point = np.array([9.0, 0.4, 0.7])
+
+    def pixel(intrinsics, in_camera):
+        return (intrinsics @ in_camera)[:2] / in_camera[2]
+
+    in_reference = apply(inverse(now.T_odom_base @ now.views[0].T_base_camera), point[None])[0]
+    matched = set()
+    for slot in range(2):
+        row = int(geometry.sources[0, slot])
+        pose_ = geometry.T_source_reference[0, slot].double().numpy()
+        found = pixel(geometry.source_intrinsics[row].double().numpy(), apply(pose_, in_reference[None])[0])
+        for seen in earlier.views:
+            in_source = apply(inverse(earlier.T_odom_base @ seen.T_base_camera), point[None])[0]
+            if np.allclose(found, pixel(seen.intrinsics.double().numpy(), in_source), atol=1e-3):
+                matched.add(seen.name)
+                expected = np.zeros((96, 128), dtype=bool)
+                expected[:seen.size[0], :seen.size[1]] = True
+                assert np.array_equal(geometry.source_mask[row].numpy(), expected)
+    assert matched == {"front", "side"}
+    assert sources.match8.shape[2:] == (12, 16) and sources.match4.shape[2:] == (24, 32)
+    assert torch.equal(geometry.intrinsics[0], now.views[0].intrinsics)
+    assert np.allclose(geometry.T_base_camera[0].numpy(), now.views[0].T_base_camera, atol=1e-6)
+
+
+def test_features_of_smaller_sources_keep_their_place(config):
+    engine = Watched(SceneEngine(config, CPU))
+    small, large = front(0.0, (64, 96), "small", y=0.4), front(0.0, (80, 112), "large")
+    engine.engine.reconstruct(frame(1, [large, small], None), [])
+    features = {images.shape[2:]: engine.engine.network.encoder(images) for images in engine.encoded}
+    (_, of_large, _), (_, of_small, _) = engine.estimated
+    alone = features[(64, 96)]
+    assert of_large.match4.shape[2:] == alone.match4.shape[2:]
+    assert torch.equal(of_large.match4, alone.match4)
+    assert torch.equal(of_small.match4, features[(96, 128)].match4)
+
+
+def test_sources_of_two_sizes_are_joined_with_zeros(config):
+    engine = Watched(SceneEngine(config, CPU))
+    views = [front(0.0, (64, 96), "reference"), front(0.0, (64, 96), "left", y=0.4),
+             front(0.0, (96, 128), "right", y=-0.4)]
+    engine.engine.reconstruct(frame(1, views, None), [])
+    _, sources, geometry = engine.estimated[0]
+    row = next(row for row in range(2) if not geometry.source_mask[row].all())
+    assert geometry.source_mask[row, :64, :96].all() and int(geometry.source_mask[row].sum()) == 64 * 96
+    assert float(sources.match4[row, :, 16:].abs().max()) == 0.0
+    assert float(sources.match4[row, :, :, 24:].abs().max()) == 0.0
+    assert float(sources.match4[row, :, :16, :24].abs().min(0).values.max()) > 0.0
+
+
+def test_each_view_is_encoded_once(config):
+    engine = Watched(SceneEngine(config, CPU))
+    frames = drive(4)
+    for index, now in enumerate(frames):
+        engine.engine.reconstruct(now, frames[max(0, index - 2):index])
+    assert len(engine.encoded) == 4
+    assert [geometry.sources.shape[1] for _, _, geometry in engine.estimated] == [1, 1, 2, 2]
+
+
+def test_kept_features_give_the_same_depth_as_new_ones(config):
+    frames = drive(3)
+    used = SceneEngine(config, CPU)
+    for index, now in enumerate(frames):
+        kept = used.reconstruct(now, frames[:index]).depths[0]
+    fresh = SceneEngine(config, CPU).reconstruct(frames[-1], frames[:-1]).depths[0]
+    assert torch.equal(kept.depth, fresh.depth) and torch.equal(kept.confidence, fresh.confidence)
+
+
+def test_another_source_changes_the_answer(config):
+    frames = drive(3)
+    one = SceneEngine(config, CPU).reconstruct(frames[2], frames[1:2]).depths[0]
+    two = SceneEngine(config, CPU).reconstruct(frames[2], frames[:2]).depths[0]
+    assert not torch.equal(one.depth, two.depth)
+
+
+def test_frames_only_observed_are_encoded_when_needed(config):
+    engine = Watched(SceneEngine(config, CPU))
+    frames = drive(3)
+    engine.engine.reconstruct(frames[2], frames[:2])
+    assert len(engine.encoded) == 3
+    engine.engine.reconstruct(frames[2], frames[:2])
+    assert len(engine.encoded) == 4
+
+
+def test_reset_forgets(config):
+    engine = Watched(SceneEngine(config, CPU))
+    frames = drive(2)
+    engine.engine.reconstruct(frames[0], [])
+    engine.engine.reset()
+    engine.engine.reconstruct(frames[1], frames[:1])
+    assert len(engine.encoded) == 3
+
+
+def test_memory_is_bounded(config, monkeypatch):
+    monkeypatch.setattr(scene_engine, "choose_sources", lambda *_: [])
+    engine = SceneEngine(config, CPU)
+    image = front(0.0, (32, 64))
+    for stamp in range(40):
+        engine.reconstruct(frame(stamp, [image], pose(0.0)), [])
+    assert len(engine._memory._frames) <= 20
+
+
+@pytest.mark.parametrize("views", [1, 2])
+def test_without_any_source_the_network_is_told_so(config, views):
+    engine = Watched(SceneEngine(config, CPU))
+    seen = [front(0.0), front(0.0, name="back", yaw=np.pi)][:views]
+    geometry = engine.engine.reconstruct(frame(1, seen, pose(0.0)), [])
+    assert all((told.sources == -1).all() for _, _, told in engine.estimated)
+    assert any("no other view gives parallax" in note for note in geometry.notes)
+    assert any("no keyframe" in note for note in geometry.notes)
+    for depth in geometry.depths:
+        assert_whole(depth)
+
+
+def test_what_is_beside_the_image_is_told_to_be_nothing(config):
+    engine = Watched(SceneEngine(config, CPU))
+    image = front(0.0, (80, 112))
+    image.mask[70:] = False
+    depth = engine.engine.reconstruct(frame(1, [image], None), []).depths[0]
+    told = engine.estimated[0][2]
+    assert engine.encoded[0].shape == (1, 3, 96, 128)
+    assert torch.equal(engine.encoded[0][0, :, :80, :112], image.image)
+    assert told.mask.shape == (1, 96, 128)
+    assert told.mask[0, :70, :112].all() and int(told.mask.sum()) == 70 * 112
+    assert not depth.valid[70:].any() and depth.valid[:70].all()
+
+
+def test_limits_of_confidence_and_depth_decide_what_is_given(config):
+    now = frame(1, [front(0.0)], None)
+    everything = SceneEngine(config, CPU).reconstruct(now, []).depths[0]
+    half = float(everything.confidence.median())
+    sure = SceneEngine(replace(config, min_confidence=half), CPU).reconstruct(now, []).depths[0]
+    assert torch.equal(sure.valid, everything.confidence >= half)
+    middle = float(everything.depth.median())
+    near = SceneEngine(replace(config, max_depth=middle), CPU).reconstruct(now, []).depths[0]
+    assert 0.3 < near.valid.float().mean() < 0.7
+    assert float(near.depth[near.valid].max()) <= middle * 1.0001 < float(near.depth[~near.valid].max()) * 1.0002
+
+
+def test_numbers_that_are_none_are_not_given(config):
+    engine = SceneEngine(config, CPU)
+    estimate = engine.network.estimate
+
+    def broken(*arguments):
+        prediction = estimate(*arguments)
+        prediction.log_depth[:, :8] = float("nan")
+        prediction.confidence[:, 8:16] = float("nan")
+        prediction.log_scale[:, 16:24] = float("inf")
+        return prediction
+
+    engine.network.estimate = broken
+    depth = engine.reconstruct(frame(1, [front(0.0)], None), []).depths[0]
+    assert_whole(depth)
+    assert not depth.valid[:24].any() and depth.valid[24:].all()
+
+
+def test_bf16_answers_like_fp32(config):
+    frames = drive(2)
+    exact = SceneEngine(config, CPU).reconstruct(frames[1], frames[:1]).depths[0]
+    rough = SceneEngine(replace(config, precision="bf16"), CPU).reconstruct(frames[1], frames[:1]).depths[0]
+    assert_whole(rough)
+    assert not torch.equal(exact.depth, rough.depth)
+    assert float((exact.depth / rough.depth).log().abs().median()) < 0.05
+
+
+@pytest.mark.parametrize(("flags", "expected"), [
+    ("fpu avx512f avx512_bf16 sse", True), ("fpu amx_bf16", True), ("fpu avx512f avx2", False)])
+def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, flags, expected):
+    monkeypatch.setattr(Path, "read_text", lambda _: f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: x\n")
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    assert computes_in_bf16("auto", CPU) is expected
+    assert computes_in_bf16("bf16", CPU) and not computes_in_bf16("fp32", CPU)
+
+
+def test_auto_takes_fp32_where_nothing_is_known(monkeypatch):
+    monkeypatch.setattr(Path, "is_file", lambda _: False)
+    assert not computes_in_bf16("auto", CPU)
+
+
+def test_missing_weights_say_what_to_do(monkeypatch, tmp_path):
+    with pytest.raises(InputError, match=r"scene.weights = '/no/such.*leave it empty"):
+        weights_file("/no/such.safetensors")
+    monkeypatch.setattr(scene_engine, "SHIPPED_WEIGHTS", tmp_path / "absent.safetensors")
+    with pytest.raises(InputError, match="take engine 'sweep'") as error:
+        weights_file("")
+    assert error.value.reason == "checkpoint"
+
+
+def test_the_engine_is_chosen_by_name(weights):
+    config = with_overrides(Config(), {"engine": "scene", "scene.weights": weights})
+    assert isinstance(choose_engine(config, CPU), SceneEngine)
