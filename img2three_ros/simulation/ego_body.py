@@ -47,7 +47,7 @@ def make_ego_body(rays: RayTiles, calibration: CameraCalibration, T_base_camera:
     turn = np.array([[math.cos(heading), -math.sin(heading), 0], [math.sin(heading), math.cos(heading), 0], [0, 0, 1]])
     normal = (base / np.linalg.norm(base, axis=-1, keepdims=True)) @ turn.T @ T_base_camera[:3, :3]
     tone = random.choice((0.02, 0.05, 0.3, 0.7))
-    paint = np.clip(tone * random.uniform(0.5, 1.5, 3), 0.01, 0.85)
+    paint = np.clip(tone * (1.0 + random.choice((0.0, 0.1, 0.6)) * random.uniform(-1.0, 1.0, 3)), 0.01, 0.85)
     device = rays.directions.device
     tiled = torch.tensor(_in_tiles(np.concatenate((cover[None], normal.transpose(2, 0, 1)))), dtype=torch.float32,
                          device=device)
@@ -81,7 +81,7 @@ def _side(random: np.random.Generator, a: np.ndarray, b: np.ndarray) -> np.ndarr
     edge = random.uniform(0.03, 0.22) + lean * (b - 0.5) + bend * (b - 0.4) ** 2
     panel = np.minimum(edge - a, random.uniform(0.5, 1.3) - b)
     if random.random() < 0.4:
-        x, y = (a - random.uniform(0.0, 0.15)) / random.uniform(0.06, 0.14), (b - random.uniform(0.2, 0.5)) / 0.12
+        x, y = (a - random.uniform(-0.05, 0.06)) / random.uniform(0.07, 0.16), (b - random.uniform(0.2, 0.5)) / 0.12
         return np.asarray(0.1 * (1.0 - (np.abs(x) ** 3 + np.abs(y) ** 3)))
     return np.asarray(panel)
 

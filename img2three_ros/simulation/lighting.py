@@ -48,7 +48,7 @@ class Shaded:
 @dataclass(frozen=True, eq=False)
 class _Surfaces:
     """What N rays meet: depth (N,); albedo, normal (3, N); mirror (N,) share mirrored at normal incidence; glow
-    (N,) light of its own, in units of albedo; footprint: (N,) metres."""
+    (3, N) light of its own, in units of albedo."""
 
     depth: Tensor
     albedo: Tensor
@@ -77,7 +77,7 @@ def shade(rays: RayTiles, depth: Tensor, primitive: Tensor, ground: GroundView, 
     clear = transmission(far, light.weather)
     surface = [met.albedo[c] * (light.sun[c] * sunlight + light.skylight[c] * skylight) for c in range(3)]
     if lamps is not None:
-        surface = [surface[c] + met.albedo[c] * (lamps[c] + light.night * met.glow) for c in range(3)]
+        surface = [surface[c] + met.albedo[c] * (lamps[c] + light.night * met.glow[c]) for c in range(3)]
     radiance = torch.stack([clear * surface[c] + (1.0 - clear) * light.haze[c] for c in range(3)])
     above = (~torch.isfinite(met.depth)).nonzero().squeeze(1)
     if len(above):
@@ -92,7 +92,7 @@ def _surfaces(directions: Tensor, length: Tensor, depth: Tensor, primitive: Tens
               scene: SensorScene, tables: PrimitiveTables, around: Surroundings) -> _Surfaces:
     depth, weather = depth.clone(), around.light.weather
     albedo, normal = torch.zeros_like(directions), torch.zeros_like(directions)
-    mirror, glow = torch.zeros_like(depth), torch.zeros_like(depth)
+    mirror, glow = torch.zeros_like(depth), torch.zeros_like(directions)
     on_objects = (primitive >= 0).nonzero().squeeze(1)
     if len(on_objects):
         d = directions[:, on_objects]
@@ -105,7 +105,7 @@ def _surfaces(directions: Tensor, length: Tensor, depth: Tensor, primitive: Tens
             shine = tables.look[6].index_select(0, hits.primitive)
             mirror[on_objects] = (weather.gloss * torch.where(hits.window == 1, _PANE, shine)).clamp(max=0.8)
         if around.lamps is not None:
-            glow[on_objects] = _glow(hits, tables, around.noise)
+            glow[:, on_objects] = _glow(hits, tables, around.noise)
     on_ground = ((primitive < 0) & torch.isfinite(depth)).nonzero().squeeze(1)
     if len(on_ground):
         up = torch.tensor(ground.rotation[2], dtype=torch.float32, device=depth.device)
@@ -125,11 +125,14 @@ def _surfaces(directions: Tensor, length: Tensor, depth: Tensor, primitive: Tens
 
 
 def _glow(hits: SurfaceHits, tables: PrimitiveTables, noise: SolidNoise) -> Tensor:
-    """(N,) light of lamps and lit windows at night, in units of albedo."""
+    """(3, N) light of lamps and lit windows at night, in units of albedo."""
     salt = tables.owner[hits.primitive].to(torch.float32) * 13.0
-    lit = noise.cell(hits.number[0] + salt, hits.number[1] + salt, 9)
-    window = 12.0 * (lit - _LIT_WINDOWS).clamp(min=0.0)
-    return torch.where(hits.window == 1, window, 0.3 * tables.look[7].index_select(0, hits.primitive))
+    column, row = hits.number[0] + salt, hits.number[1] + salt
+    bright = 9.0 * (noise.cell(column, row, 9) - _LIT_WINDOWS).clamp(min=0.0)
+    warm = 0.5 + 0.5 * noise.cell(column, row, 10)
+    lamp = 0.3 * tables.look[7].index_select(0, hits.primitive)
+    pane = hits.window == 1
+    return torch.stack([torch.where(pane, bright * (1.0 + share * warm), lamp) for share in (0.25, 0.0, -0.55)])
 
 
 def _ground_normal(ground: GroundView, x: Tensor, y: Tensor, up: Tensor) -> Tensor:
