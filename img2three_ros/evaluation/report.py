@@ -10,11 +10,11 @@ from ..structures import DepthImage
 from ..visualization.birds_eye import birds_eye
 from ..visualization.drawing import data_uri
 from ..visualization.pictures import confidence_picture, depth_picture, error_picture, picture_of
-from .curve import risk_coverage_svg
+from .curve import reliability_svg, risk_coverage_svg
 from .depth_metrics import lidar_hits
 from .lidar import FrameScan
 from .results import MEAN, CameraScores, EvaluationResult
-from .tables import abs_rel_delta, percent, surface_rows
+from .tables import abs_rel_delta, all_pixels, percent, short, surface_rows
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c2026;--faint:#667;--line:#dde;--page:#fff;--panel:#f5f6f9;--bad:#c2233f}
@@ -43,6 +43,9 @@ METHOD = (
     "<b>all</b>: pixels where a depth was given. <b>best 80 %</b>, <b>best 60 %</b>: the most confident that share of "
     "all hit pixels; a missing depth counts as least confident, and where a share reaches into missing ones these "
     "count as AbsRel 1 and a miss of δ &lt; 1.25. SILog is 100·√(mean g² − (mean g)²), g = ln d − ln t.",
+    "Confidence is meant to be the probability that a depth is within 25 % of the truth. Expected calibration error: "
+    "|share of right depths − mean confidence| over ten bins of confidence, weighted by their pixels (Guo et al. "
+    "2017), where a depth was given; over all pixels of all cameras in the row <em>all</em>.",
     "Free-space violation: share of LiDAR returns with 0.3 &lt; z &lt; 3 m within 40 m, inside the grid, in voxels "
     "called free. Occupied truth: voxels with a return more than half a voxel off the ground surface; free truth: "
     "voxels a ray passed before its return and no return lies in. An unknown voxel is no claim: it costs recall, "
@@ -61,7 +64,7 @@ def report_html(result: EvaluationResult) -> str:
         _header(title, result), _tiles(result), _messages(result),
         _figure(data_uri(overview), "Last scored instant: cameras with their depth, and the grid from above with "
                 "LiDAR returns of 0.3 < z < 3 m (white; red in voxels called free)"),
-        _depth_section(result.depth), _surface_section(result),
+        _depth_section(result.depth), _confidence_section(result.depth), _surface_section(result),
         "<h2>Cameras</h2>", *(_camera_section(image, result.depth[image.name], scan)
                               for image in shown.depth_images),
         "<h2>How it is measured</h2>", *(f"<p>{line}</p>" for line in METHOD), _provenance(result),
@@ -83,6 +86,7 @@ def _tiles(result: EvaluationResult) -> str:
     overall = result.depth[MEAN].overall
     tiles = [("AbsRel/δ all", abs_rel_delta(overall.all)), ("best 80 %", abs_rel_delta(overall.best_80)),
              ("best 60 %", abs_rel_delta(overall.best_60)),
+             ("calibration error", short(result.depth[MEAN].reliability.calibration_error)),
              ("free-space violation", percent(result.occupancy.free_space_violation, 2)),
              ("occupied IoU", percent(result.occupancy.iou)),
              ("per frame (median)", f"{result.latency_ms['total'].median:,.0f} ms"),
@@ -111,6 +115,19 @@ def _depth_section(depth: Mapping[str, CameraScores]) -> str:
             + _table(head, rows, "AbsRel/δ&lt;1.25 on LiDAR points at 3–60 m")
             + _table(("camera", *names), bands, "by range, where a depth was given: AbsRel/δ&lt;1.25 (coverage)")
             + "</div>" + risk_coverage_svg({name: camera.curve for name, camera in depth.items()}) + "</div>")
+
+
+def _confidence_section(depth: Mapping[str, CameraScores]) -> str:
+    errors = [(all_pixels(name), short(camera.reliability.calibration_error), short(camera.reliability.overconfidence))
+              for name, camera in depth.items()]
+    total = max(1, sum(part.count for part in depth[MEAN].reliability.bins))
+    bins = [(f"{part.low:.1f} – {part.high:.1f}", short(part.confidence), short(part.right),
+             percent(part.count / total), f"{part.count:,}") for part in depth[MEAN].reliability.bins]
+    head = ("confidence", "mean", "right", "of pixels", "pixels")
+    return ("<h2>Confidence</h2><div class=\"side\">"
+            + _table(("camera", "calibration error", "too high by"), errors, "expected calibration error")
+            + _table(head, bins, "all cameras: share of depths within 25 % by the confidence given")
+            + reliability_svg({name: camera.reliability for name, camera in depth.items()}) + "</div>")
 
 
 def _surface_section(result: EvaluationResult) -> str:

@@ -23,17 +23,20 @@ from .depth_metrics import (
 )
 from .lidar import FrameScan
 from .occupancy_metrics import OccupancyScores
+from .reliability import Reliability, pooled, reliability
 
 MEAN = "mean"
 
 
 @dataclass(frozen=True)
 class CameraScores:
-    """Depth of one camera. overall: 3 to 60 m; bands: by range; curve: risk-coverage; hits: LiDAR-hit pixels."""
+    """Depth of one camera. overall: 3 to 60 m; bands: by range; curve: risk-coverage; reliability: of the confidence;
+    hits: LiDAR-hit pixels."""
 
     overall: SelectionScores
     bands: Mapping[str, SelectionScores]
     curve: tuple[RiskPoint, ...]
+    reliability: Reliability
     hits: int
 
 
@@ -109,11 +112,11 @@ class EvaluationResult:
 
 def camera_scores(hits: HitPixels) -> CameraScores:
     """All scores of one camera."""
-    return CameraScores(selection_scores(hits), band_scores(hits), risk_coverage(hits), len(hits))
+    return CameraScores(selection_scores(hits), band_scores(hits), risk_coverage(hits), reliability(hits), len(hits))
 
 
 def mean_camera_scores(cameras: Sequence[CameraScores]) -> CameraScores:
-    """Mean over cameras that have hits, score by score."""
+    """Mean over cameras that have hits, score by score; the reliability is that of all their pixels together."""
     counted = [camera for camera in cameras if camera.hits]
     bands = {name: mean_scores(camera.bands[name] for camera in counted)
              for name in (counted[0].bands if counted else ())}
@@ -121,7 +124,7 @@ def mean_camera_scores(cameras: Sequence[CameraScores]) -> CameraScores:
                             float(np.mean([point.miss for point in points])))
                   for points in zip(*(camera.curve for camera in counted), strict=True))
     return CameraScores(mean_scores(camera.overall for camera in counted), bands, curve,
-                        sum(camera.hits for camera in counted))
+                        pooled([camera.reliability for camera in counted]), sum(camera.hits for camera in counted))
 
 
 def latencies(timings: Sequence[Mapping[str, float]]) -> dict[str, Latency]:

@@ -23,7 +23,8 @@ def tables(result: EvaluationResult) -> Group:
     """Depth, occupancy, cloud and latency as rich tables."""
     notes = [Text(f"note: {note}") for note in result.notes]
     failed = [Text(f"not met: {failure}", style="bold red") for failure in result.failures]
-    found = (_depth_table(result.depth), _band_table(result.depth), _surface_table(result), _latency_table(result))
+    found = (_depth_table(result.depth), _band_table(result.depth), _reliability_table(result.depth),
+             _surface_table(result), _latency_table(result))
     return Group(*(part for table in found for part in (table, "")), *notes, *failed)
 
 
@@ -37,7 +38,7 @@ def short(value: float, digits: int = 3) -> str:
     if not math.isfinite(value):
         return "–"
     text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("0.") else text
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -63,6 +64,22 @@ def _band_table(depth: Mapping[str, CameraScores]) -> Table:
         cells = [f"{abs_rel_delta(band.all)} {percent(band.all.coverage, 0):>5}" for band in camera.bands.values()]
         table.add_row(name, *cells, style="bold" if name == MEAN else "")
     return table
+
+
+def _reliability_table(depth: Mapping[str, CameraScores]) -> Table:
+    table = _table("Calibration error of the confidence; of which too high; % right by confidence",
+                   ("camera", "ECE", "high", *(short(part.low, 1) for part in depth[MEAN].reliability.bins)))
+    for name, camera in depth.items():
+        own = camera.reliability
+        right = (f"{100.0 * part.right:.0f}" if part.count else "–" for part in own.bins)
+        table.add_row(all_pixels(name), short(own.calibration_error), short(own.overconfidence), *right,
+                      style="bold" if name == MEAN else "")
+    return table
+
+
+def all_pixels(name: str) -> str:
+    """What the row of ``mean`` is called where it is over all pixels and not a mean over cameras."""
+    return "all" if name == MEAN else name
 
 
 def _surface_table(result: EvaluationResult) -> Table:

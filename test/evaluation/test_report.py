@@ -78,7 +78,7 @@ def test_page_parses_and_holds_every_picture(result):
     page = Page()
     page.feed(html)
     page.close()
-    assert page.open == [] and page.outside == [] and page.svg == 1
+    assert page.open == [] and page.outside == [] and page.svg == 2
     assert len(page.images) == 2 + 4 * 2
     for address in page.images:
         kind, data = re.fullmatch(r"data:image/(jpeg|png);base64,(.+)", address).groups()
@@ -100,6 +100,9 @@ def test_metrics_have_the_paths_that_requirements_name(result):
     assert set(tree["depth"]["front"]["bands"]) == {"3_10", "10_20", "20_40", "40_60"}
     assert tree["depth"]["front"]["bands"]["40_60"]["all"]["abs_rel"] is None
     assert tree["occupancy"]["free_space_violation"] == 0.0
+    # All of the wall ahead is right; confidence is uniform over 0..1: one half too low on average.
+    assert tree["depth"]["front"]["reliability"]["calibration_error"] == pytest.approx(0.5, abs=0.02)
+    assert tree["depth"]["front"]["reliability"]["bins"][3]["right"] == 1.0
     assert tree["latency_ms"]["total"]["median"] == pytest.approx(12.0)
     assert tree["cloud"]["at"]["0_2"]["f_score"] == pytest.approx(1.0)
 
@@ -111,11 +114,13 @@ def test_tables_fit_eighty_columns_without_cutting_figures(result):
     print_result(result, console)
     text = console.export_text()
     assert "… of returns in known voxels" in text and text.count("…") == 2
+    assert "Calibration error of the confidence" in text and " ECE " in text
     assert ".000/1.000 100 %" in text and "SILog" in text and "back_right" in text
     assert "note: a [b] c" in text and "not met: too bad" in text and "free-space violation" in text
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0581, ".058"), (1.06, "1.060"), (float("nan"), "–"), (0.9999, "1.000")])
+@pytest.mark.parametrize(("value", "text"), [(0.0581, ".058"), (1.06, "1.060"), (float("nan"), "–"), (0.9999, "1.000"),
+                                             (-0.0581, "-.058")])
 def test_figures_are_printed_as_in_the_literature(value, text):
     assert short(value) == text
 
