@@ -105,7 +105,8 @@ class SimulatedGroups:
             for camera, mount in enumerate(mounts):
                 at = before + phases[camera]
                 T_world_base = ego.pose(at)
-                view = vehicle.render(mount.name, config.start_ns + round((seconds + at) * 1e9), T_world_base)
+                view = vehicle.render(mount.name, config.start_ns + round((seconds + at) * 1e9), T_world_base,
+                                      T_world_end=ego.pose(at + 1e-9 * vehicle.exposure_ns))
                 within = inverse(ego.pose(before)) @ T_world_base  # motion between the instant and the exposure
                 T_base_camera = errors.base @ told @ within @ told_mounts[camera]
                 shots.append(_Shot(view, told_intrinsics[camera], T_base_camera, number, instant,
@@ -186,11 +187,11 @@ def _free(vehicle: SimulatedVehicle, ego: EgoMotion, seconds: float, instants: l
 
 def _stacked(shots: list[_Shot], sources: NDArray[np.int64]) -> ViewGroup:
     views = [shot.view for shot in shots]
-    depth = torch.from_numpy(np.stack([view.depth for view in views]))
+    depth = torch.from_numpy(np.stack([np.where(view.identity == -1, np.inf, view.depth) for view in views]))
     return ViewGroup(
         images=torch.from_numpy(np.stack([view.image for view in views])).permute(0, 3, 1, 2).contiguous(),
         intrinsics=torch.from_numpy(np.stack([shot.intrinsics for shot in shots])).float(),
         T_base_camera=torch.from_numpy(np.stack([shot.T_base_camera for shot in shots])),
-        mask=torch.ones_like(depth, dtype=torch.bool), depth=torch.where(torch.isnan(depth), torch.inf, depth),
+        mask=torch.from_numpy(~np.stack([view.ego for view in views])), depth=depth,
         moving=torch.from_numpy(np.stack([view.moving for view in views])), sources=torch.from_numpy(sources),
         instant=torch.tensor([shot.instant for shot in shots]), camera=torch.tensor([shot.camera for shot in shots]))

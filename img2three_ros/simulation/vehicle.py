@@ -94,18 +94,26 @@ class SimulatedVehicle:
         jitter = float(np.clip(random.normal(0.0, 1.0), -4.0, 4.0)) * self.config.jitter
         return self.stamp(index) + round((self._phases[camera] + jitter) * 1e9)
 
-    def render(self, camera: str, stamp: int, T_world_base: Matrix | None = None,
-               all_truth: bool = False) -> RenderedView:
-        """Image and truth of a camera at a stamp (ns), from the vehicle's own pose or another (4, 4).
+    def render(self, camera: str, stamp: int, T_world_base: Matrix | None = None, all_truth: bool = False,
+               T_world_end: Matrix | None = None) -> RenderedView:
+        """Image and truth of a camera at a stamp (ns), from the vehicle's own pose or another (4, 4), which at the end
+        of the exposure has become ``T_world_end`` (None = it stands).
 
         all_truth: normals and velocity too.
         """
-        own, T_base_camera = self.pose(stamp), self.T_base_camera[camera]
-        T_world_base = own if T_world_base is None else T_world_base
-        exposure = round(self.config.optics.exposure_time * 1e9)
-        T_end_start = inverse(self.pose(stamp + exposure) @ T_base_camera) @ own @ T_base_camera if exposure else None
+        T_base_camera, exposure = self.T_base_camera[camera], self.exposure_ns
+        if T_world_base is None:
+            T_world_base, T_world_end = self.pose(stamp), self.pose(stamp + exposure)
+        T_end_start = None
+        if exposure and T_world_end is not None:
+            T_end_start = inverse(T_world_end @ T_base_camera) @ T_world_base @ T_base_camera
         return self._rendered(self._camera(camera), T_world_base @ T_base_camera, stamp, T_world_base,
                               self.camera_names.index(camera), T_end_start, all_truth)
+
+    @property
+    def exposure_ns(self) -> int:
+        """Length of an exposure, ns."""
+        return round(self.config.optics.exposure_time * 1e9)
 
     def render_from(self, T_world_camera: Matrix, calibration: CameraCalibration, stamp: int, name: str = "outside",
                     all_truth: bool = False) -> RenderedView:
