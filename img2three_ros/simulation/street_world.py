@@ -16,23 +16,16 @@ from numpy.random import Generator
 
 from ..structures import Matrix
 from . import street_objects as build
+from .layouts import furnish
+from .placement import Site, WorldObject, thinned
 from .primitives import Part, PrimitiveSet, concatenate, gather
 from .section import KERB_HEIGHT, LANE_CENTRE, ROAD_HALF_WIDTH
 from .settings import SimulationConfig
+from .traffic import populate
 from .trajectories import Drive, Road, make_drive, make_road
 
 _PARKING = ROAD_HALF_WIDTH - 1.15
 _FRONT = 9.6  # lateral offset from which houses begin
-
-
-@dataclass(frozen=True, eq=False)
-class WorldObject:
-    """An object of the street. pose_at: seconds -> ``T_world_object`` (4, 4); moving: whether it ever changes."""
-
-    category: str
-    parts: tuple[Part, ...]
-    pose_at: Callable[[float], Matrix]
-    moving: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +48,7 @@ class StreetWorld:
         self.road: Road = make_road(config)
         self.drive: Drive = make_drive(config, self.road)
         random = np.random.default_rng((config.seed, 3))
-        self.objects = [*_houses(random, self.road), *_roadside(random, self.road),
-                        *_parked(random, self.road, config.parked),
-                        *_traffic(random, self.road, self.drive, config), *_walkers(random, self.road, config)]
+        self.objects = self._plain_street(random) if config.plain else self._scene(random)
         parts = [part for one in self.objects for part in one.parts]
         owners = [index for index, one in enumerate(self.objects, start=1) for _ in one.parts]
         local = gather(parts, owners, config.seed)
@@ -66,6 +57,18 @@ class StreetWorld:
         still = ~self.moving[local.owner]
         self._static = local.select(still).moved(poses[local.owner[still]])
         self._moving = local.select(~still)
+
+    def _plain_street(self, random: Generator) -> list[WorldObject]:
+        road, config = self.road, self.config
+        return [*_houses(random, road), *_roadside(random, road), *_parked(random, road, config.parked),
+                *_traffic(random, road, self.drive, config), *_walkers(random, road, config)]
+
+    def _scene(self, random: Generator) -> list[WorldObject]:
+        variety = self.config.variety or 0.7
+        site = Site(random, self.road, self.config, variety)
+        furnish(site)
+        populate(site, self.drive)
+        return thinned(site)
 
     def primitives(self, seconds: float, x: float) -> PrimitiveSet:
         """All primitives within view_range of x along the street, where they are at this instant."""

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from ..geometry.transforms import from_xyz_rpy, inverse
 from ..structures import Matrix
-from .section import LANE_CENTRE, Section, make_section
+from .section import LANE_CENTRE, Crossings, Section, make_section
 from .settings import SimulationConfig
 from .terrain import FLOATS, Terrain, make_terrain
+from .turning import TurningPath, turning_path
 
 __all__ = ["LANE_CENTRE", "Drive", "Road", "make_drive", "make_road"]
 
@@ -106,6 +107,8 @@ class Drive:
     """Motion of the vehicle: progress along x with speed changes, small weaving, a little pitch and roll.
 
     weave: (amplitude, cycles per period, phase) of progress (metres), lateral offset (metres), roll and pitch (rad).
+    turn: the way of a vehicle that turns off at ``turn_speed`` (m/s) instead of following the road; ``speed`` is 0
+    then, since it never gets on.
     """
 
     road: Road
@@ -115,9 +118,13 @@ class Drive:
     lateral: tuple[float, int, float]
     roll: tuple[float, int, float]
     pitch: tuple[float, int, float]
+    turn: TurningPath | None = None
+    turn_speed: float = 0.0
 
     def x_at(self, seconds: float) -> float:
         """Progress along x, metres."""
+        if self.turn is not None:
+            return self.turn.placed(seconds, self.turn_speed)[0]
         return self.speed * seconds + self._wave(self.progress, seconds)
 
     def lateral_at(self, seconds: float) -> float:
@@ -156,6 +163,8 @@ class Drive:
         return relative[:3, 3] / step, angular
 
     def _placed(self, seconds: float) -> tuple[float, float, float]:
+        if self.turn is not None:
+            return self.turn.placed(seconds, self.turn_speed)
         return self.road.place(self.x_at(seconds), self.lateral_at(seconds))
 
     def _wave(self, wave: tuple[float, int, float], seconds: float) -> float:
@@ -177,6 +186,27 @@ def make_drive(config: SimulationConfig, road: Road) -> Drive:
     speed = (config.length / config.period if laps else config.speed) if moving else 0.0
     slow = wave(1.0, 16.0)
     progress = (0.3 * speed * config.period / (2.0 * math.pi * slow[1]), slow[1], slow[2])
+    if moving and config.turning >= 0.5 and road.section.crossings is not None:
+        path = _turn_off(np.random.default_rng((config.seed, 13)), config, road, road.section.crossings)
+        return Drive(road, config.period, 0.0, (0.0, 1, 0.0), (0.0, 1, 0.0), wave(math.radians(0.15), 2.1),
+                     wave(math.radians(0.2), 1.7), path, config.speed)
     room = 0.05 if config.scene == "narrow" else 0.15
     return Drive(road, config.period, speed, progress, wave(room, 9.0), wave(math.radians(0.15), 2.1),
                  wave(math.radians(0.2), 1.7))
+
+
+def _turn_off(random: np.random.Generator, config: SimulationConfig, road: Road, crossings: Crossings) -> TurningPath:
+    """From the right lane of the road into the right lane of the crossing road, to the left or right."""
+    side = crossings.side or (1 if random.random() < 0.5 else -1)
+    centre = crossings.first + crossings.spacing * (round(road.length / crossings.spacing) // 2)
+    lane, own = 0.5 * crossings.half_width, road.section.ego
+    # The nearer the lane turned into, the tighter the bend.
+    start = crossings.half_width + crossings.radius * 0.6 + (1.0 if side > 0 else 0.0)
+    run_up = min(max(2.0 * config.speed, 8.0), 40.0)
+    before = np.array([road.place(x, own)[:2] for x in np.linspace(centre - start - run_up, centre - start, 12)])
+    out = np.array((crossings.skew, 1.0)) * side / math.hypot(crossings.skew, 1.0)
+    right = np.array((out[1], -out[0]))
+    origin = np.array((centre, road.centre(centre))) + lane * right
+    first = road.section.half_width + crossings.radius * 0.6
+    after = np.array([origin + along * out for along in np.linspace(first, first + 30.0, 12)])
+    return turning_path(before, after, config.period)
