@@ -65,7 +65,8 @@ def varied_building(random: Generator, width: float, depth: float, side: int) ->
     parts = [box((0, back, front.height / 2), (width, depth, front.height), front.wall)]
     parts += _roof(random, front)
     if random.random() < 0.6:
-        parts.append(box((0, back - side * 0.1, 0.35), (width + 0.04, depth + 0.2, random.uniform(0.4, 1.2)), front.trim))
+        parts.append(box((0, back - side * 0.1, 0.35), (width + 0.04, depth + 0.2, random.uniform(0.4, 1.2)),
+                         front.trim))
     relief = [_cornices, _pillars, _balconies, _ground_floor, _small_things, _sills]
     for chosen in random.permutation(len(relief))[: int(random.integers(2, 6))]:
         if len(parts) < _RELIEF:
@@ -89,10 +90,12 @@ def _roof(random: Generator, front: _Front) -> list[Part]:
     """A flat roof with parapet and chimneys, or a gable roof of two slopes with tiles, with dormers."""
     top, back = front.height, front.side * front.depth / 2
     if random.random() < 0.45:
-        parts = [box((0, back, top + 0.12), (front.width + 0.1, front.depth + random.uniform(0.2, 1.0), 0.3), front.trim)]
+        parts = [box((0, back, top + 0.12), (front.width + 0.1, front.depth + random.uniform(0.2, 1.0), 0.3),
+                     front.trim)]
         for _ in range(int(random.integers(0, 4))):
             size = random.uniform(0.6, 2.2, 3)
-            parts.append(box((random.uniform(-0.4, 0.4) * front.width, back * random.uniform(0.3, 1.5), top + size[2] / 2),
+            parts.append(box((random.uniform(-0.4, 0.4) * front.width, back * random.uniform(0.3, 1.5),
+                              top + size[2] / 2),
                              (size[0], size[1], size[2]), front.trim))
         if random.random() < 0.4:
             parts += [rod((x, back * 0.6, top), (x, back * 0.6, top + 2.5), 0.02, METAL)
@@ -105,8 +108,9 @@ def _roof(random: Generator, front: _Front) -> list[Part]:
     half = front.depth / 2 + 0.4
     parts = [box((0, back, top + share * rise / 2), (front.width, 2.0 * half * (1.0 - share), share * rise), front.trim)
              for share in (0.3, 0.6, 0.85)]  # the gable ends, hidden below the slopes elsewhere
-    parts += [tilted_box((0, back + way * half / 2, top + rise / 2 + 0.04), (front.width + 0.35, math.hypot(half, rise), 0.12),
-                         slate, (-way * math.atan2(rise, half), 0.0, 0.0)) for way in (-1, 1)]
+    slab = (front.width + 0.35, math.hypot(half, rise), 0.12)
+    parts += [tilted_box((0, back + way * half / 2, top + rise / 2 + 0.04), slab, slate,
+                         (-way * math.atan2(rise, half), 0.0, 0.0)) for way in (-1, 1)]
     for _ in range(int(random.integers(0, 3))):
         x = random.uniform(-0.4, 0.4) * front.width
         parts.append(box((x, back - front.side * 0.25 * half, top + rise), (0.7, 0.7, rise * 0.6 + 1.0), front.trim))
@@ -122,7 +126,8 @@ def _cornices(random: Generator, front: _Front) -> list[Part]:
     out = random.uniform(0.08, 0.5)
     levels = [front.height - 0.15, *(storey * front.facade.pitch[1] + 0.12 for storey in range(1, front.storeys)
                                      if random.random() < 0.5)]
-    return [box((0, -front.side * out / 2, z), (front.width, out, random.uniform(0.1, 0.35)), front.trim) for z in levels[:6]]
+    return [box((0, -front.side * out / 2, z), (front.width, out, random.uniform(0.1, 0.35)), front.trim)
+            for z in levels[:6]]
 
 
 def _pillars(random: Generator, front: _Front) -> list[Part]:
@@ -159,7 +164,8 @@ def _balconies(random: Generator, front: _Front) -> list[Part]:
                 continue
             parts += [rod((x - wide / 2, y, z + 1.0), (x + wide / 2, y, z + 1.0), 0.025, rail)]
             bars = 5 if len(parts) < 16 else 2
-            parts += [rod((x + (bar / (bars - 1) - 0.5) * wide, y, z), (x + (bar / (bars - 1) - 0.5) * wide, y, z + 1.0),
+            parts += [rod((x + (bar / (bars - 1) - 0.5) * wide, y, z), (x + (bar / (bars - 1) - 0.5) * wide, y,
+                                                                        z + 1.0),
                           0.015, rail) for bar in range(bars)]
     return parts
 
@@ -181,7 +187,8 @@ def _ground_floor(random: Generator, front: _Front) -> list[Part]:
                             pattern=stripes(random, 0.3) if random.random() < 0.5 else None)
             parts.append(tilted_box((x, -side * out / 2, tall + 0.1), (wide, out, 0.05), cloth,
                                     (side * math.atan2(drop, out), 0.0, 0.0)))
-    sign = Surface(any_colour(random, PAINTS, 0.7), 0.1, 0.03, pattern=Pattern((0.5, 0.6), fine=0.8, spread=0.3), glow=1.0)
+    sign = Surface(any_colour(random, PAINTS, 0.7), 0.1, 0.03, pattern=Pattern((0.5, 0.6), fine=0.8, spread=0.3),
+                   glow=1.0)
     parts.append(box((0, -side * 0.12, tall + 0.15), (front.width * random.uniform(0.4, 0.98), 0.2, 0.55), sign))
     return parts
 
@@ -194,7 +201,8 @@ def _small_things(random: Generator, front: _Front) -> list[Part]:
             parts.append(cylinder((x * (front.width - 0.4), -side * 0.08, 0), 0.05, front.height, METAL))
     door = Surface(any_colour(random, PAINTS, 0.5), 0.4, 0.1, pattern=boards(random) if random.random() < 0.5 else None)
     x = random.uniform(-0.4, 0.4) * front.width
-    parts += [box((x, -side * 0.06, 1.2), (1.2, 0.14, 2.2), door), box((x, -side * 0.4, 0.09), (1.8, 0.8, 0.18), front.trim)]
+    parts += [box((x, -side * 0.06, 1.2), (1.2, 0.14, 2.2), door), box((x, -side * 0.4, 0.09), (1.8, 0.8, 0.18),
+                                                                       front.trim)]
     if random.random() < 0.5:
         parts.append(box((x, -side * 0.5, 2.6), (1.9, 1.0, 0.1), front.trim))
     for _ in range(int(random.integers(0, 7))):
@@ -215,7 +223,8 @@ def _sills(random: Generator, front: _Front) -> list[Part]:
     """Sills that stand out below windows, flower boxes or open shutters, storey by storey."""
     parts: list[Part] = []
     out, shutters = random.uniform(0.08, 0.25), random.random() < 0.4
-    paint = Surface(any_colour(random, PAINTS, 0.4), 0.3, 0.05, pattern=Pattern((1e3, 0.09), joint=0.012, joint_tone=0.5))
+    paint = Surface(any_colour(random, PAINTS, 0.4), 0.3, 0.05, pattern=Pattern((1e3, 0.09), joint=0.012,
+                                                                                joint_tone=0.5))
     for storey in range(front.storeys):
         for column in range(front.columns):
             if len(parts) > 28:
@@ -228,7 +237,8 @@ def _sills(random: Generator, front: _Front) -> list[Part]:
                 parts += [box((x + way * 1.25 * half, -front.side * 0.03, z + front.facade.opening[1] / 2),
                               (0.5 * half, 0.05, front.facade.opening[1]), paint) for way in (-1, 1)]
             else:
-                parts.append(box((x, -front.side * out / 2, z - 0.05), (front.facade.opening[0] + 0.2, out, 0.09), front.trim))
+                parts.append(box((x, -front.side * out / 2, z - 0.05), (front.facade.opening[0] + 0.2, out, 0.09),
+                                 front.trim))
     return parts
 
 
@@ -238,7 +248,8 @@ def _glass_tower(random: Generator, width: float, depth: float, side: int) -> li
     tone = random.uniform(0.4, 2.5)
     grid = Pattern((random.uniform(0.9, 2.0), random.uniform(1.2, 3.6)), joint=random.uniform(0.02, 0.07),
                    joint_tone=random.choice((0.3, 3.0)), spread=random.uniform(0.1, 0.6))
-    skin = Surface((0.06 * tone, 0.075 * tone, 0.09 * tone), random.uniform(0.05, 0.4), 0.1, 3.0, pattern=grid, shine=0.35)
+    skin = Surface((0.06 * tone, 0.075 * tone, 0.09 * tone), random.uniform(0.05, 0.4), 0.1, 3.0, pattern=grid,
+                   shine=0.35)
     parts = [box((0, side * depth / 2, height / 2), (width, depth, height), skin)]
     fins = min(12, int(width / grid.pitch[0]))
     if random.random() < 0.5:
@@ -251,7 +262,8 @@ def _glass_tower(random: Generator, width: float, depth: float, side: int) -> li
 def _hall(random: Generator, width: float, depth: float, side: int) -> list[Part]:
     """A shed or hall of corrugated sheet with gates."""
     height = random.uniform(3.5, 9.0)
-    skin = Surface(any_colour(random, PAINTS, 0.3), random.uniform(0.05, 0.5), 0.08, 2.0, pattern=ribs(random.uniform(0.15, 0.4)))
+    skin = Surface(any_colour(random, PAINTS, 0.3), random.uniform(0.05, 0.5), 0.08, 2.0,
+                   pattern=ribs(random.uniform(0.15, 0.4)))
     gate = Surface(any_colour(random, PAINTS, 0.4), 0.2, 0.05, pattern=Pattern((1e3, 0.5), joint=0.02))
     parts = [box((0, side * depth / 2, height / 2), (width, depth, height), skin),
              box((0, side * depth / 2, height + 0.1), (width + 0.3, depth + 0.4, 0.2), METAL)]

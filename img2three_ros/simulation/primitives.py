@@ -183,17 +183,12 @@ def point(x: float, y: float, z: float) -> NDArray[np.float64]:
 
 def rod(start: Place, end: Place, radius: float, surface: Surface) -> Part:
     """A cylinder between two points: branches, limbs, rails, wires."""
-    first, last = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
-    half = (last - first) / 2.0
-    length = float(np.linalg.norm(half))
-    axis = half / max(length, 1e-9)
-    helper = np.array([1.0, 0.0, 0.0]) if abs(axis[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
-    side = np.cross(axis, helper)
-    side /= np.linalg.norm(side)
-    transform = np.eye(4)
-    transform[:3, :3] = np.column_stack((radius * side, radius * np.cross(axis, side), half))
-    transform[:3, 3] = first + half
-    return Part(CYLINDER, transform, surface)
+    return Part(CYLINDER, _between(start, end, radius, radius), surface)
+
+
+def spindle(start: Place, end: Place, width: float, thickness: float, surface: Surface) -> Part:
+    """An ellipsoid from point to point, of half widths ``width`` (level) and ``thickness``: fronds, twigs in leaf."""
+    return Part(SPHERE, _between(start, end, thickness, width), surface)
 
 
 def tilted_box(centre: Place, size: Place, surface: Surface,
@@ -226,6 +221,19 @@ def _affine(centre: Place, half: Place, yaw: float = 0.0) -> Matrix:
     transform = np.eye(4)
     transform[:3, :3] = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]) * np.asarray(half)
     transform[:3, 3] = centre
+    return transform
+
+
+def _between(start: Place, end: Place, upward: float, sideways: float) -> Matrix:
+    """Unit primitive stretched along its z from one point to another, (4, 4); its y stays level."""
+    first, last = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
+    half = (last - first) / 2.0
+    axis = half / max(float(np.linalg.norm(half)), 1e-9)
+    level = np.cross((0.0, 0.0, 1.0), axis) if abs(axis[2]) < 0.99 else np.cross((1.0, 0.0, 0.0), axis)
+    level /= np.linalg.norm(level)
+    transform = np.eye(4)
+    transform[:3, :3] = np.column_stack((upward * np.cross(level, axis), sideways * level, half))
+    transform[:3, 3] = first + half
     return transform
 
 

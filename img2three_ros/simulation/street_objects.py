@@ -86,7 +86,8 @@ def backdrop(random: Generator, width: float, variety: float = 0.0) -> list[Part
         contrast, tint, scale, pattern = wall_finish(random)
         size = (random.uniform(0.8, 2.6), random.uniform(0.8, 2.0))
         windows = Facade((size[0] + random.uniform(0.5, 2.0), random.uniform(2.8, 3.6)), size, 0.2, 1.0)
-        skin = Surface(wild_colour(random) if random.random() < 0.2 else pick(random, WALLS), contrast, tint, 2.0 * scale,
+        skin = Surface(wild_colour(random) if random.random() < 0.2 else pick(random, WALLS), contrast, tint,
+                       2.0 * scale,
                        windows, pattern)
         return [box((0, 0, height / 2), (width, random.uniform(9.0, 20.0), height), skin)]
     facade = Facade((3.2, 3.3), (1.8, 1.7), 0.25, 1.0)

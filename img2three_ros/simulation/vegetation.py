@@ -4,11 +4,14 @@ ragged and the sky shines through: the fine structure that depth networks otherw
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
+import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from .looks import Colour, wild_colour
-from .primitives import Part, Surface, box, cylinder, ellipsoid, point, rod
+from .primitives import Part, Surface, box, cylinder, ellipsoid, point, rod, spindle
 
 _LEAVES: tuple[Colour, ...] = ((0.085, 0.16, 0.045), (0.05, 0.11, 0.04), (0.14, 0.19, 0.05), (0.26, 0.17, 0.04),
                                (0.30, 0.09, 0.04), (0.10, 0.14, 0.09), (0.28, 0.22, 0.24))
@@ -35,25 +38,37 @@ def varied_tree(random: Generator) -> list[Part]:
 
 
 def broadleaf(random: Generator) -> list[Part]:
-    """Trunk, forking branches and a crown of clumps around their ends."""
-    height, crown = random.uniform(4.5, 11.0), random.uniform(1.2, 3.2)
-    trunk, wood, leaves = random.uniform(0.25, 0.45) * height, bark(random), foliage(random)
-    parts = [cylinder((0, 0, 0), random.uniform(0.08, 0.28), trunk, wood)]
-    middle = max(height - crown, trunk + 0.4 * crown)
-    ends = []
-    for number in range(int(random.integers(4, 8))):
-        angle = number * 2.4 + random.uniform(-0.4, 0.4)
-        out = crown * random.uniform(0.4, 0.9)
-        end = (out * math.cos(angle), out * math.sin(angle), middle + crown * random.uniform(-0.6, 0.6))
-        parts.append(rod((0, 0, trunk * random.uniform(0.75, 1.0)), end, random.uniform(0.025, 0.06), wood))
-        ends.append(end)
-    share = random.uniform(0.16, 0.34)
-    for number in range(int(random.integers(18, 31))):
-        x, y, z = ends[number % len(ends)]
-        step = random.normal(0.0, 0.34 * crown, 3)
-        size = crown * share * random.uniform(0.6, 1.4, 3)
-        parts.append(ellipsoid((x + step[0], y + step[1], z + 0.8 * step[2]), size, leaves, random.uniform(0.0, 3.1)))
+    """Trunk, forking branches, and a crown: clumps that overlap, sprays of leaves around them, twigs that stick out.
+
+    Airy crowns (birches, young trees) have no core: the sky shows between their sprays.
+    """
+    height, crown, airy = random.uniform(4.0, 12.0), random.uniform(1.2, 3.4), random.random() < 0.35
+    trunk, wood, leaves = random.uniform(0.2, 0.42) * height, bark(random), foliage(random)
+    middle = max(height - 0.9 * crown, trunk + 0.6 * crown)
+    parts = [cylinder((0, 0, 0), random.uniform(0.07, 0.26), trunk, wood)]
+    parts.append(rod((0, 0, trunk), (*random.normal(0.0, 0.1, 2), middle), 0.07, wood))
+    for number in range(5 if airy else 3):
+        end = _on_ball(random, 2.4 * number, 0.75 * crown) + point(0.0, 0.0, middle)
+        parts.append(rod((0, 0, trunk * random.uniform(0.8, 1.0)), end, random.uniform(0.025, 0.05), wood))
+    tall = random.uniform(0.7, 1.15)
+    for number in range(0 if airy else int(random.integers(6, 10))):
+        place = _on_ball(random, 2.4 * number, crown * random.uniform(0.2, 0.6)) * point(1.0, 1.0, tall)
+        size = crown * random.uniform(0.3, 0.55, 3)
+        parts.append(ellipsoid(place + point(0.0, 0.0, middle), size, leaves, random.uniform(0.0, 3.1)))
+    for number in range(26 if airy else 20):
+        out = crown * (random.uniform(0.25, 1.0) if airy else random.uniform(0.75, 1.05))
+        start = _on_ball(random, 2.4 * number, out) * point(1.0, 1.0, tall) + point(0.0, 0.0, middle)
+        along = random.normal(0.0, 1.0, 3) * point(1.0, 1.0, 0.6)
+        end = start + crown * random.uniform(0.25, 0.6) * along / np.linalg.norm(along)
+        parts.append(spindle(start, end, crown * random.uniform(0.08, 0.2), crown * random.uniform(0.04, 0.12), leaves))
     return parts
+
+
+def _on_ball(random: Generator, angle: float, radius: float) -> NDArray[np.float64]:
+    """A point on a ball, (3,), at about ``angle`` around z and any height."""
+    rise, turn = random.uniform(-0.75, 1.0), angle + random.uniform(-0.5, 0.5)
+    flat = math.sqrt(max(0.0, 1.0 - rise * rise))
+    return radius * point(flat * math.cos(turn), flat * math.sin(turn), rise)
 
 
 def bare_tree(random: Generator) -> list[Part]:
@@ -75,46 +90,49 @@ def bare_tree(random: Generator) -> list[Part]:
 
 
 def conifer(random: Generator) -> list[Part]:
-    """A fir: tiers of drooping clumps that narrow to a tip."""
-    height, foot = random.uniform(4.0, 14.0), random.uniform(0.2, 1.5)
-    radius, leaves = height * random.uniform(0.13, 0.24), foliage(random)
-    parts = [cylinder((0, 0, 0), random.uniform(0.08, 0.2), 0.92 * height, bark(random))]
-    tiers = int(random.integers(5, 9))
-    for tier in range(tiers):
-        share = tier / tiers
-        out, z = radius * (1.0 - share), foot + (height - foot) * share
-        for arm in range(4 if tier < tiers - 2 else 2):
-            angle = 2.1 * tier + arm * 1.57 * (1 if tier < tiers - 2 else 2)
-            centre = (0.5 * out * math.cos(angle), 0.5 * out * math.sin(angle), z + 0.35 * height / tiers)
-            parts.append(ellipsoid(centre, (0.6 * out, 0.33 * out + 0.05, 0.5 * height / tiers), leaves, angle))
-    parts.append(ellipsoid((0, 0, 0.95 * height), (0.12, 0.12, 0.08 * height), leaves))
+    """A fir or spruce: tiers of drooping boughs that narrow to a tip."""
+    height, foot = random.uniform(3.0, 15.0), random.uniform(0.2, 1.8)
+    radius, leaves = height * random.uniform(0.13, 0.26), foliage(random)
+    parts = [cylinder((0, 0, 0), random.uniform(0.06, 0.2), 0.95 * height, bark(random))]
+    boughs, droop = 34, random.uniform(-0.1, 0.6)
+    for number in range(boughs):
+        share = (number + random.uniform(0.0, 0.8)) / boughs
+        out = radius * (1.0 - share) * random.uniform(0.75, 1.1) + 0.1
+        heading = point(math.cos(2.4 * number), math.sin(2.4 * number), -droop)
+        start = point(0.0, 0.0, foot + (height - foot) * share ** 0.9)
+        parts.append(spindle(start - 0.15 * out * heading, start + out * heading, 0.3 * out + 0.06,
+                             0.13 * out + 0.03 * height * (1.0 - share) + 0.03, leaves))
     return parts
 
 
 def poplar(random: Generator) -> list[Part]:
-    """A slender tree: a column of upright clumps."""
-    height, radius, leaves = random.uniform(5.0, 12.0), random.uniform(0.4, 0.9), foliage(random)
-    parts = [cylinder((0, 0, 0), 0.12, 0.5 * height, bark(random))]
-    for number in range(int(random.integers(14, 24))):
-        angle, share = 2.4 * number, random.uniform(0.12, 0.95)
-        out = radius * random.uniform(0.1, 0.7) * math.sin(math.pi * share ** 0.6)
-        parts.append(ellipsoid((out * math.cos(angle), out * math.sin(angle), share * height),
-                               (0.4 * radius, 0.4 * radius, random.uniform(0.06, 0.12) * height), leaves))
+    """A slender tree (poplar, cypress): upright sprays close to the stem."""
+    height, radius, leaves = random.uniform(4.0, 13.0), random.uniform(0.35, 1.0), foliage(random)
+    parts = [cylinder((0, 0, 0), 0.12, 0.6 * height, bark(random))]
+    for number in range(30):
+        share = 0.08 + 0.8 * (number + random.uniform(0.0, 1.0)) / 30
+        out = radius * (1.05 - share) * random.uniform(0.4, 1.0)
+        start = point(0.3 * out * math.cos(2.4 * number), 0.3 * out * math.sin(2.4 * number), share * height)
+        end = start + point(0.7 * out * math.cos(2.4 * number), 0.7 * out * math.sin(2.4 * number),
+                            height * random.uniform(0.1, 0.2))
+        parts.append(spindle(start, end, 0.35 * radius, 0.3 * radius, leaves))
     return parts
 
 
 def palm(random: Generator) -> list[Part]:
-    """A palm: a slightly leaning stem and arched fronds of two pieces each."""
-    height, leaves, wood = random.uniform(4.0, 9.0), foliage(random), bark(random)
-    lean = random.uniform(-0.8, 0.8, 2)
+    """A palm: a slightly leaning stem and arched fronds of three pieces each."""
+    height, leaves, wood = random.uniform(3.0, 10.0), foliage(random), bark(random)
+    lean, wide = random.uniform(-0.8, 0.8, 2), random.uniform(0.1, 0.25)
     top = point(lean[0], lean[1], height)
-    parts = [cylinder((0, 0, 0), 0.17, 0.3 * height, wood), rod((0, 0, 0.25 * height), top, 0.13, wood)]
-    for number in range(int(random.integers(8, 14))):
-        angle, out = number * 2.4, random.uniform(1.2, 2.0)
+    parts = [cylinder((0, 0, 0), 0.17, 0.3 * height, wood), rod((0, 0, 0.27 * height), top, 0.14, wood)]
+    for number in range(int(random.integers(8, 13))):
+        angle, out = number * 2.4, random.uniform(0.5, 0.9)
         heading = point(math.cos(angle), math.sin(angle), 0.0)
-        arch = top + out * heading * 0.6 + point(0.0, 0.0, random.uniform(0.1, 0.7))
-        parts.append(rod(top, arch, 0.07, leaves))
-        parts.append(rod(arch, arch + out * heading * 0.5 - point(0.0, 0.0, random.uniform(0.4, 1.2)), 0.05, leaves))
+        rise, knots = random.uniform(0.2, 1.0), [top]
+        for fall in (0.0, 0.5, 1.3):
+            knots.append(knots[-1] + out * heading + point(0.0, 0.0, out * (rise - fall)))
+        parts += [spindle(one - 0.1 * (other - one), other + 0.1 * (other - one), wide, 0.02, leaves)
+                  for one, other in pairwise(knots)]
     return parts
 
 
@@ -124,8 +142,8 @@ def sapling(random: Generator) -> list[Part]:
     parts = [cylinder((0, 0, 0), 0.03, 0.8 * height, wood), cylinder((0.3, 0, 0), 0.035, 1.6, wood),
              box((0.15, 0, 1.5), (0.3, 0.04, 0.06), wood)]
     for _ in range(int(random.integers(9, 16))):
-        x, y, z = random.normal(0.0, 0.28, 3)
-        parts.append(ellipsoid((x, y, 0.75 * height + 1.4 * z), random.uniform(0.08, 0.24, 3), leaves))
+        start = random.normal(0.0, 0.25, 3) * point(1.0, 1.0, 1.6) + point(0.0, 0.0, 0.75 * height)
+        parts.append(spindle(start, start + random.normal(0.0, 0.22, 3), random.uniform(0.06, 0.16), 0.05, leaves))
     return parts
 
 
@@ -147,9 +165,11 @@ def bush(random: Generator) -> list[Part]:
     """A bush of 0.5 to 2.5 m: clumps, some with bare twigs that stick out."""
     radius, leaves, wood = random.uniform(0.3, 1.2), foliage(random), bark(random)
     parts = [ellipsoid((0, 0, 0.7 * radius), (0.55 * radius, 0.5 * radius, 0.7 * radius), leaves)]
-    for _ in range(int(random.integers(7, 16))):
-        x, y, z = random.normal(0.0, 0.42 * radius, 3)
-        parts.append(ellipsoid((x, y, max(0.1, 0.85 * radius + z)), radius * random.uniform(0.15, 0.42, 3), leaves))
+    for _ in range(int(random.integers(9, 18))):
+        start = random.normal(0.0, 0.36 * radius, 3) + point(0.0, 0.0, 0.7 * radius)
+        end = start + random.normal(0.0, 0.4 * radius, 3) + point(0.0, 0.0, 0.3 * radius)
+        parts.append(spindle(start, end, radius * random.uniform(0.12, 0.35), radius * random.uniform(0.1, 0.25),
+                             leaves))
     for _ in range(int(random.integers(0, 7))):
         x, y, _z = random.normal(0.0, 0.7 * radius, 3)
         parts.append(rod((0.3 * x, 0.3 * y, 0.2), (x, y, radius * random.uniform(1.4, 2.1)), 0.012, wood))
