@@ -30,34 +30,36 @@ def gradient(log_depth: Tensor, truth: Tensor, keep: Tensor, scales: int = 4) ->
     return total / scales
 
 
-def normals(log_depth: Tensor, intrinsics: Tensor, step: int = 1) -> Tensor:
-    """(V, 3, H - step, W - step) unit normals of the surface, pointing away from the camera (z positive).
-
-    With l the log depth, a point is exp(l) · r(u, v); the cross product of its derivatives is proportional to
-    (-fx l_u, -fy l_v, 1 + (u - cx) l_u + (v - cy) l_v). Differences go ``step`` pixels right and down.
-    intrinsics: (V, 3, 3) without skew, pixels of these maps.
-    """
-    height, width = (size - step for size in log_depth.shape[1:])
-    corner = log_depth[:, :height, :width]
-    l_u = (log_depth[:, :height, step:] - corner) / step
-    l_v = (log_depth[:, step:, :width] - corner) / step
-    fx, fy, cx, cy = (intrinsics[:, i, j, None, None].to(log_depth.dtype) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    u = torch.arange(width, device=log_depth.device, dtype=log_depth.dtype)
-    v = torch.arange(height, device=log_depth.device, dtype=log_depth.dtype)[:, None]
-    vector = torch.stack((-fx * l_u, -fy * l_v, 1.0 + (u - cx) * l_u + (v - cy) * l_v), 1)
-    return vector / vector.norm(dim=1, keepdim=True).clamp(min=1e-6)
-
-
 def normal(log_depth: Tensor, truth: Tensor, keep: Tensor, intrinsics: Tensor, step: int = 2) -> Tensor:
-    """Mean 1 - cos of the angle between predicted and true normals, where truth is one surface."""
-    right, down = _shifted(keep, step)
+    """Mean 1 - cos of the angle between predicted and true normals, where truth is one surface.
+
+    Slopes are taken over ``step`` pixels to the right and down. intrinsics: (V, 3, 3) of these maps, without skew.
+    """
     known = torch.where(keep, truth, 0.0)
-    corner = known[:, :-step, :-step]
-    to_right, to_down = _shifted(known, step)
-    smooth = ((to_right - corner).abs() < _SAME_SURFACE) & ((to_down - corner).abs() < _SAME_SURFACE)
-    cosine = (normals(log_depth, intrinsics, step) * normals(known, intrinsics, step)).sum(1)
-    return masked_mean(1.0 - cosine, keep[:, :-step, :-step] & right & down & smooth)
+    corner, right, down = _neighbours(known, step)
+    corner_kept, right_kept, down_kept = _neighbours(keep, step)
+    smooth = ((right - corner).abs() < _SAME_SURFACE) & ((down - corner).abs() < _SAME_SURFACE)
+    x, y, z = _direction(log_depth, intrinsics, step)
+    true_x, true_y, true_z = _direction(known, intrinsics, step)
+    lengths = (x * x + y * y + z * z) * (true_x * true_x + true_y * true_y + true_z * true_z)
+    cosine = (x * true_x + y * true_y + z * true_z) * torch.rsqrt(lengths + 1e-12)
+    return masked_mean(1.0 - cosine, corner_kept & right_kept & down_kept & smooth)
 
 
-def _shifted(values: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    return values[:, :-step, step:], values[:, step:, :-step]
+def _direction(log_depth: Tensor, intrinsics: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x, y, z (V, H - step, W - step) of a vector along the normal, away from the camera.
+
+    With l the log depth, a point is exp(l) · r(u, v); the cross product of its derivatives by u and v is proportional
+    to (-fx l_u, -fy l_v, 1 + (u - cx) l_u + (v - cy) l_v).
+    """
+    corner, right, down = _neighbours(log_depth, step)
+    l_u, l_v = (right - corner) / step, (down - corner) / step
+    fx, fy, cx, cy = (intrinsics[:, i, j, None, None].to(log_depth.dtype) for i, j in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    u = torch.arange(corner.shape[2], device=log_depth.device, dtype=log_depth.dtype)
+    v = torch.arange(corner.shape[1], device=log_depth.device, dtype=log_depth.dtype)[:, None]
+    return -fx * l_u, -fy * l_v, 1.0 + (u - cx) * l_u + (v - cy) * l_v
+
+
+def _neighbours(values: Tensor, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Each pixel that has both neighbours, the pixel ``step`` to its right, and the one ``step`` below."""
+    return values[:, :-step, :-step], values[:, :-step, step:], values[:, step:, :-step]

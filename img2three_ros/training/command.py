@@ -45,7 +45,7 @@ def depth(
     torchrun --nproc-per-node 4 --no-python img2three train depth --output training/
     """
     from .loop import train
-    from .sources import group_source
+    from .sources import group_sources
     from .start import starting_network
 
     values = read_settings(config)
@@ -57,7 +57,7 @@ def depth(
         values.update({"data.kind": "bags", "data.bags": [str(path) for path in bag]})
     values.update(_pair(text) for text in override or [])
     chosen: TrainConfig = with_overrides(TrainConfig(), values)
-    train(starting_network(chosen), group_source(chosen, output), output, chosen,
+    train(starting_network(chosen), *group_sources(chosen, output), output, chosen,
           report=lambda text: typer.echo(text))
 
 

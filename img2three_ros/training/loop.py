@@ -45,25 +45,26 @@ class TrainingSummary:
     stopped: str
 
 
-def train(network: nn.Module, source: GroupSource, output: Path, config: TrainConfig, report: Report = print,
-          ) -> TrainingSummary:
-    """Train ``network`` (as ``DepthNetwork``; on the CPU) on ``source`` into the folder ``output``; where the folder
-    holds a checkpoint, go on from there, exactly as if it had never stopped.
+def train(network: nn.Module, source: GroupSource, held_out: GroupSource, output: Path, config: TrainConfig,
+          report: Report = print) -> TrainingSummary:
+    """Train ``network`` (as ``DepthNetwork``; on the CPU) on ``source``, validate on ``held_out``, into the folder
+    ``output``; where the folder holds a checkpoint, go on from there, exactly as if it had never stopped.
 
     Writes training.pt (everything), last.safetensors, best.safetensors (moving average of the weights, float16),
     metrics.csv, pictures, TensorBoard events. Under torchrun each process takes its part of every batch.
     """
     with processes(config) as group, stop_on_signals() as stop:
-        trainer = Trainer(network, source, output, config, group, report if group.first else _silent)
+        trainer = Trainer(network, source, held_out, output, config, group, report if group.first else _silent)
         return trainer.run(lambda: stop.asked)
 
 
 class Trainer:
     """One process of a training. ``run`` does the steps; see ``train``."""
 
-    def __init__(self, network: nn.Module, source: GroupSource, output: Path, config: TrainConfig, group: Processes,
-                 report: Report) -> None:
-        self.config, self.group, self.report, self.output, self.source = config, group, report, output, source
+    def __init__(self, network: nn.Module, source: GroupSource, held_out: GroupSource, output: Path,
+                 config: TrainConfig, group: Processes, report: Report) -> None:
+        self.config, self.group, self.report, self.output = config, group, report, output
+        self.source, self.held_out_source = source, held_out
         self.plan = config.plan
         self.lanes = config.micro_batches or group.count
         self._check_lanes()
@@ -152,7 +153,7 @@ class Trainer:
     def _validate(self, step: int) -> None:
         """Scores of the average; new best weights are kept."""
         if self.held_out is None:
-            self.held_out = held_out_groups(self.source, self.config.validation, self.output / "validation.pt")
+            self.held_out = held_out_groups(self.held_out_source, self.config.validation, self.output / "validation.pt")
         found, _ = validate(self._average, self.held_out, self.group.device)
         assert self.journal is not None
         self.journal.write({"step": step, "seconds": self.progress.seconds,

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from ..config import setting
+from ..data.simulated import SimulatedGroupSettings
 from ..structures import InputError
 from .objective import ObjectiveConfig
 
@@ -36,6 +37,7 @@ class DataConfig:
     mirror: bool = setting(True, "mirror every second use left to right, geometry included")
     light: float = setting(1.0, "strength of random gain, gamma, colour and noise per view; 0 = none", low=0.0,
                            high=3.0)
+    simulated: SimulatedGroupSettings = field(default_factory=SimulatedGroupSettings)
     bags: tuple[str, ...] = setting((), "bags: rosbag2 folders or files")
     cache: str = setting("", "bags: folder for decoded frames; empty = 'frames' in the output folder")
     supervision: str = setting("auto", "bags: LiDAR scans or depth images; auto takes depth images where there are "
@@ -88,7 +90,7 @@ class TrainConfig:
     checkpoint_every: int = setting(500, "steps between checkpoints", low=1)
     checkpoint_minutes: float = setting(10.0, "and at least this often", unit="min", low=0.1)
     minutes: float = setting(0.0, "stop, as if asked to, after this time; 0 = never", unit="min", low=0.0)
-    data: DataConfig = DataConfig()
+    data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = OptimizerConfig()
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     validation: ValidationConfig = ValidationConfig()

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..structures import InputError
 from .samples import GroupSource
 from .settings import TrainConfig
 
 
-def group_source(config: TrainConfig, output: Path) -> GroupSource:
+class Sources(NamedTuple):
+    """Groups to train on, and groups that are held out; a group of one shows nothing of the other."""
+
+    training: GroupSource
+    held_out: GroupSource
+
+
+def group_sources(config: TrainConfig, output: Path) -> Sources:
     """The endless groups that ``data.kind`` names; ``output``: the folder of the training."""
     if config.data.kind == "simulated":
         from ..data.simulated import SimulatedGroups
 
-        return SimulatedGroups()  # type: ignore[no-any-return]
-    from ..data.bag_groups import BagGroups
+        settings = config.data.simulated
+        unseen = replace(settings, seed=settings.seed + 1, groups_per_world=1)
+        return Sources(SimulatedGroups(settings), SimulatedGroups(unseen))
+    from ..data.bag_groups import BagGroups, prepare_bags
 
     if not config.data.bags:
         raise InputError("parameter", "data.kind = 'bags', but data.bags names no recording")
     cache = Path(config.data.cache) if config.data.cache else output / "frames"
-    return BagGroups(tuple(map(Path, config.data.bags)), cache, config.data.supervision)
+    frames = prepare_bags(tuple(map(Path, config.data.bags)), cache, config.data.supervision)
+    return Sources(BagGroups(frames, held_out=False), BagGroups(frames, held_out=True))

