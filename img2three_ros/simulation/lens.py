@@ -178,7 +178,8 @@ def _shifted(image: Tensor, shift: Tensor) -> Tensor:
     _, height, width = image.shape
     column = torch.arange(width, device=image.device)[None, :] + shift[0]
     row = torch.arange(height, device=image.device)[:, None] + shift[1]
-    place = row.round().clamp(0, height - 1) * width + column.round().clamp(0, width - 1)
+    row, column = (row + 0.5).floor().clamp(0, height - 1), (column + 0.5).floor().clamp(0, width - 1)
+    place = row * width + column
     return image.reshape(3, -1).index_select(1, place.reshape(-1).to(torch.int64)).reshape(image.shape)
 
 
