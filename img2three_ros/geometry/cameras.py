@@ -73,6 +73,8 @@ def distort(rays: NDArray[np.float64], calibration: CameraCalibration) -> NDArra
 
 
 def _distort_rational(rays: NDArray[np.float64], d: NDArray[np.float64]) -> NDArray[np.float64]:
+    if not d.any():
+        return rays
     x, y = rays[:, 0], rays[:, 1]
     r2 = x * x + y * y
     radial = (1 + r2 * (d[0] + r2 * (d[1] + r2 * d[4]))) / (1 + r2 * (d[5] + r2 * (d[6] + r2 * d[7])))

@@ -5,6 +5,8 @@ Quaternions are x, y, z, w as in ROS (REP-103) and exist only at the borders.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
@@ -38,7 +40,12 @@ def quaternion(transform: Matrix) -> NDArray[np.float64]:
 
 def from_xyz_rpy(xyz: ArrayLike, rpy: ArrayLike = (0.0, 0.0, 0.0)) -> Matrix:
     """Translation (3,) metres and roll, pitch, yaw (3,) radians about fixed axes x, y, z (REP-103) -> (4, 4)."""
-    return from_rotation_translation(Rotation.from_euler("xyz", np.asarray(rpy)).as_matrix(), xyz)
+    roll, pitch, yaw = np.asarray(rpy, dtype=np.float64).tolist()
+    cr, sr, cp, sp = math.cos(roll), math.sin(roll), math.cos(pitch), math.sin(pitch)
+    cy, sy = math.cos(yaw), math.sin(yaw)
+    return from_rotation_translation([[cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+                                      [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+                                      [-sp, cp * sr, cp * cr]], xyz)
 
 
 T_BASE_OPTICAL = from_rotation_translation([[0, 0, 1], [-1, 0, 0], [0, -1, 0]], [0, 0, 0])

@@ -101,8 +101,10 @@ def camera_directions(calibration: CameraCalibration) -> NDArray[np.float64]:
     v, u = np.mgrid[0:calibration.height, 0:calibration.width].astype(np.float64)
     k = calibration.intrinsics
     x, y = (u - k[0, 2]) / k[0, 0], (v - k[1, 2]) / k[1, 1]
-    distorted = np.hypot(x, y)
     k1, k2 = calibration.distortion[:2]
+    if k1 == 0.0 and k2 == 0.0:
+        return np.stack((x, y, np.ones_like(x)), axis=-1)
+    distorted = np.hypot(x, y)
     radius = distorted.copy()
     for _ in range(20):  # Newton on radius * (1 + k1 radius^2 + k2 radius^4) = distorted
         square = radius * radius
