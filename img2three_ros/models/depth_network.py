@@ -5,7 +5,7 @@ sweep        at 1/8: all depth hypotheses scored against any number of source vi
 regularise   a 2D U-Net over scores, image context and viewing rays -> distribution over hypotheses
 refine       at 1/4, twice: a few hypotheses around the estimate, re-matched with finer features (coarse to fine:
              Eigen et al., "Depth Map Prediction from a Single Image", NeurIPS 2014)
-upsample     convex combination of neighbours (Teed and Deng, "RAFT", ECCV 2020) to the size of the image
+upsample     convex combination of neighbours (Teed and Deng, "RAFT", ECCV 2020), then bilinear to the image's size
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ class DepthNetwork(nn.Module):
         self.sweep = HypothesisMatcher(config.groups, 2)
         self.regularise = Regulariser(config)
         self.refine = nn.ModuleList(Refinement(config) for _ in range(config.refinements))
-        self.upsample = nn.Conv2d(config.refine_width, 9 * 16, 1)
+        self.upsample = nn.Conv2d(config.refine_width, 9 * 4, 1)
+        self.belief = nn.Sequential(nn.SiLU(), nn.Conv2d(config.refine_width, config.refine_width, 3, padding=1),
+                                    nn.SiLU(), nn.Conv2d(config.refine_width, 2, 1))
 
     def encode(self, images: Tensor) -> Features:
         """Features of images (V, 3, H, W), RGB in 0..1, H and W multiples of 32."""
@@ -116,13 +118,14 @@ class DepthNetwork(nn.Module):
         found = [coarse]
         warps, finer = pair_warps(geometry, 4), masked_features(sources.match4, geometry.source_mask)
         rays = rays_in_base(geometry, 4)
-        state = functional.interpolate(hidden, scale_factor=2.0, mode="bilinear", align_corners=False)
+        state = _enlarged(hidden, 2)
         for refinement in self.refine:
             state, log_depth, spread = refinement(state, log_depth, spread, reference, finer, warps, rays, geometry)
             found.append(log_depth)
-        outputs = torch.cat((log_depth[:, None], self.refine[-1].belief(state)), 1)
-        full = convex_upsample(outputs, self.upsample(state), 4)
-        return DepthPrediction(logits.float(), (*found, full[:, 0]), full[:, 1].clamp(-6.0, 2.0), full[:, 2])
+        half = convex_upsample(log_depth[:, None], self.upsample(state), 2)
+        full = _enlarged(half, 2)[:, 0]
+        belief = _enlarged(self.belief(state).float(), 4)
+        return DepthPrediction(logits.float(), (*found, full), (belief[:, 0] - 2.0).clamp(-6.0, 2.0), belief[:, 1])
 
     def _sweep(self, reference: Features, sources: Features, geometry: MatchGeometry) -> Tensor:
         """Scores of all hypotheses (R, 2, D, H/8, W/8)."""
@@ -130,6 +133,10 @@ class DepthNetwork(nn.Module):
         height = heights(geometry, rays_in_base(geometry, 8), depth)
         return self.sweep(reference.match8, masked_features(sources.match8, geometry.source_mask),
                           pair_warps(geometry, 8), 1.0 / depth, height)
+
+
+def _enlarged(x: Tensor, factor: int) -> Tensor:
+    return functional.interpolate(x, scale_factor=float(factor), mode="bilinear", align_corners=False)
 
 
 def heights(geometry: MatchGeometry, rays: Tensor, depth: Tensor) -> Tensor:
@@ -242,7 +249,6 @@ class Refinement(nn.Module):
         self.body = nn.Sequential(Residual(width), Residual(width))
         self.choice = nn.Conv2d(width, config.candidates, 1)
         self.change = nn.Conv2d(width, 2, 1)
-        self.confide = nn.Conv2d(width, 2, 1)
 
     offsets: Tensor
 
@@ -264,8 +270,3 @@ class Refinement(nn.Module):
         left = (share * (self.offsets.reshape(1, -1, 1, 1) - offset[:, None]).square()).sum(1).clamp(min=1e-4).sqrt()
         next_spread = (reach[:, 0] * left * torch.exp(torch.tanh(change[:, 1]))).clamp(0.006, 0.4)
         return state, moved, next_spread
-
-    def belief(self, state: Tensor) -> Tensor:
-        """(R, 2, h, w): log scale and logit of confidence."""
-        return self.confide(functional.silu(state)).float() + torch.tensor((-2.0, 0.0), device=state.device)[
-            None, :, None, None]

@@ -81,6 +81,7 @@ class ImageEncoder(nn.Module):
         self.down32 = nn.Conv2d(c32, c16, 1)
         self.down16 = nn.Conv2d(c16, c8, 1)
         self.down8 = nn.Conv2d(c8, c4, 1)
+        self.detail4 = nn.Sequential(nn.Conv2d(48, c4, 3, padding=1), nn.ReLU(), nn.Conv2d(c4, c4, 1))
         self.smooth16 = nn.Conv2d(c16, c16, 3, padding=1)
         self.smooth8 = nn.Conv2d(c8, c8, 3, padding=1)
         self.smooth4 = nn.Conv2d(c4, c4, 3, padding=1)
@@ -89,11 +90,13 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """Encode V images; each on its own, so that the features of a keyframe can be kept."""
-        x4, x8, x16, x32 = self.backbone((images * 255.0 - 127.0) / 128.0)
+        images = (images * 255.0 - 127.0) / 128.0
+        x4, x8, x16, x32 = self.backbone(images)
         p32 = functional.relu(self.lateral32(x32))
         p16 = functional.relu(self.smooth16(functional.relu(self.lateral16(x16) + _twice(self.down32(p32)))))
         p8 = functional.relu(self.smooth8(functional.relu(self.lateral8(x8) + _twice(self.down16(p16)))))
-        p4 = functional.relu(self.smooth4(functional.relu(self.lateral4(x4) + _twice(self.down8(p8)))))
+        x4 = self.lateral4(x4) + self.detail4(functional.pixel_unshuffle(images, 4))
+        p4 = functional.relu(self.smooth4(functional.relu(x4 + _twice(self.down8(p8)))))
         return Features(_unit(self.match8(p8)), _unit(self.match4(p4)), p4, p8, p16, p32)
 
 

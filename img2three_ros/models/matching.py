@@ -130,9 +130,9 @@ class HypothesisMatcher(nn.Module):
             if not torch.jit.is_tracing() and not bool(warps.present[:, slot].any()):
                 continue
             evidence, seen = self._correlate(reference, sources, warps, slot, inverse_depth)
-            judged = self.judge(evidence).float()
-            weight = seen * torch.sigmoid(judged[:, 8:])
-            total = total + weight * judged[:, :8]
+            said, trusted = self.judge(evidence).float().split((8, 1), 1)
+            weight = seen * torch.sigmoid(trusted)
+            total = torch.addcmul(total, weight, said)
             trust = trust + weight
         stacked = torch.cat((total / trust, trust.clamp(max=4.0),
                              torch.tanh(0.5 * height).reshape(count, 1, planes * rows, columns),
@@ -150,11 +150,26 @@ class HypothesisMatcher(nn.Module):
         grid = ((pixels + 0.5) * to_grid - 1.0).clamp(-3.0, 3.0)
         sampled = functional.grid_sample(sources[warps.source_rows[:, slot]],
                                          grid.reshape(count, planes * rows, columns, 2), align_corners=False)
-        seen = sampled[:, channels:] * front.reshape(count, 1, planes * rows, columns)
-        alike = (sampled[:, :channels].reshape(count, channels, planes, rows, columns) * reference[:, :, None])
-        alike = alike.unflatten(1, (self.groups, -1)).sum(2).reshape(count, self.groups, planes * rows, columns)
+        described, visible = sampled.split((channels, 1), 1)
+        seen = visible * front.reshape(count, 1, planes * rows, columns)
+        alike = _group_products(described.reshape(count, channels, planes, rows, columns), reference, self.groups)
+        alike = alike.reshape(count, self.groups, planes * rows, columns)
         moved = _movement(pixels.detach()).reshape(count, 1, planes * rows, columns)
         return torch.cat((alike * seen, seen, moved), 1), seen
+
+
+def _group_products(sampled: Tensor, reference: Tensor, groups: int) -> Tensor:
+    """(R, G, D, h, w) scalar products of descriptors (R, C, D, h, w) and (R, C, h, w) over each group of channels.
+
+    Channel c belongs to group c % G: sums of whole slices, which need neither a product of full size nor a copy.
+    """
+    pairs = zip(sampled.unflatten(1, (-1, groups)).unbind(1), reference.unflatten(1, (-1, groups)).unbind(1),
+                strict=True)
+    first, second = next(pairs)
+    total = first * second[:, :, None]
+    for first, second in pairs:
+        total = torch.addcmul(total, first, second[:, :, None])
+    return total
 
 
 def _movement(pixels: Tensor) -> Tensor:

@@ -23,10 +23,13 @@ def starting_network(config: TrainConfig) -> DepthNetwork:
     """
     torch.manual_seed(config.seed)
     if config.init:
-        return load_depth_network(Path(config.init)).train().requires_grad_(True)
-    network = DepthNetwork()
-    if config.pretrained:
-        load_pretrained_encoder(network)
+        network = load_depth_network(Path(config.init)).train().requires_grad_(True)
+    else:
+        network = DepthNetwork()
+        if config.pretrained:
+            load_pretrained_encoder(network)
+    if config.optimizer.encoder == 0.0:
+        network.encoder.backbone.requires_grad_(False)
     return network
 
 
