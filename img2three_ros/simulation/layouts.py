@@ -320,7 +320,10 @@ def _narrow(site: Site) -> None:
         _scatter(site, side, section.front + 3.0, 25.0, 9.0)
         x = random.uniform(0.0, 10.0)
         while x < site.road.length:
-            site.put(*_small_thing(site, side), x, side * (section.front - 0.05))
+            post = build.sign(random, site.variety)
+            if random.random() < 0.4:
+                post = build.lamp_post(random, side, site.variety)
+            site.put("pole", post, x, side * (section.front - 0.05))
             x += random.uniform(9.0, 30.0)
     if random.random() < 0.6:
         _wires(site, random.choice((-1, 1)) * section.front)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from ..structures import Matrix
 from .primitives import Part
@@ -16,8 +17,8 @@ from .settings import SimulationConfig
 from .trajectories import Road
 
 LinearBuilder = Callable[[Generator, float], list[Part]]
-_MOST_PARTS = 15.0  # per metre of road: bounds the cost of an image
-_TRIFLES = ("tree", "furniture", "structure", "pole")
+_MOST_PARTS = 14.0  # per metre of road: bounds the cost of an image
+_TRIFLES = ("tree", "furniture", "structure", "pole", "vehicle")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,18 +62,25 @@ class Site:
         self.add(category, parts, self.road.stand(px, py, heading + turn, raised - sink, tilted))
 
     def line(self, category: str, builder: LinearBuilder, lateral: float, start: float, end: float,
-             piece: float = 8.0, same: bool = True, turn: float = 0.0) -> None:
+             piece: float = 8.0, same: bool = True) -> None:
         """Pieces of what runs along the road from x = start to end, all alike if ``same``; along the slope."""
         count = max(1, round((end - start) / piece))
         seed = int(self.random.integers(1 << 31))
+        raised = self.section.kerb if abs(lateral) > self.section.half_width else 0.0
         for number in range(count):
             random = np.random.default_rng(seed) if same else self.random
-            x = start + (number + 0.5) * (end - start) / count
-            length = (end - start) / count * math.hypot(1.0, self.road.slope(x)) + 0.05
-            px, py, heading = self.road.place(x, lateral)
-            raised = self.section.kerb if abs(lateral) > self.section.half_width else 0.0
-            pose = self.road.stand(px, py, heading + turn, raised, True, length=length)
-            self.add(category, builder(random, length), pose)
+            first, last = (self._point(start + (number + share) * (end - start) / count, lateral) for share in (0, 1))
+            chord = last - first
+            length = float(np.linalg.norm(chord))
+            x, y, z = (first + last) / 2
+            pose = self.road.stand(x, y, math.atan2(chord[1], chord[0]), 0.0, True, length)
+            pose[2, 3] = z + raised
+            self.add(category, builder(random, length + 0.03), pose)
+
+    def _point(self, x: float, lateral: float) -> NDArray[np.float64]:
+        """World x, y, z (3,) of a point on the terrain beside the road."""
+        px, py, _ = self.road.place(x, lateral)
+        return np.array((px, py, self.road.height(px, py)))
 
     def sinking(self, x: float, lateral: float, width: float, depth: float) -> float:
         """How far the ground falls off under a footprint (metres), so that walls reach it everywhere."""
@@ -132,10 +140,11 @@ def arm_of(road: Road, crossings: Crossings, x: float, side: int) -> CrossingArm
 
 
 def thinned(site: Site) -> list[WorldObject]:
-    """The objects, without as many trees and small things as are beyond what an image can afford."""
+    """The objects, without as many trees, parked vehicles and small things as are beyond what an image can afford."""
     random, found = site.random, site.found
     allowed = _MOST_PARTS * site.road.length
-    trifles = [index for index, one in enumerate(found) if one.category in _TRIFLES and len(one.parts) > 8]
+    trifles = [index for index, one in enumerate(found)
+               if one.category in _TRIFLES and not one.moving and len(one.parts) > 8]
     total, dropped = sum(len(one.parts) for one in found), set[int]()
     for index in random.permutation(trifles):
         if total <= allowed:

@@ -106,20 +106,20 @@ def _beside(road: Road, x: float, lateral: float, z: float = 0.0, turn: float = 
 
 def _houses(random: Generator, road: Road) -> list[WorldObject]:
     """Two rows of house fronts with gaps, and large buildings behind them that close the horizon."""
-    found = []
+    found, sunk = [], 0.0 if road.terrain.flat else -0.6
     for side in (-1, 1):
         x = 0.0
         while x < road.length - 5.0:
             width = min(random.uniform(8.0, 17.0), road.length - x)
             depth, setback = random.uniform(9.0, 13.0), _FRONT + random.uniform(0.0, 1.6)
-            pose = _beside(road, x + width / 2, side * setback)
+            pose = _beside(road, x + width / 2, side * setback, sunk)
             parts = tuple(build.building(random, width, depth, side))
             found.append(WorldObject("building", parts, _still(pose), False))
             x += width + (random.uniform(2.5, 7.0) if random.random() < 0.35 else random.uniform(0.0, 0.1))
         x = random.uniform(0.0, 20.0)
         while x < road.length:
             width = random.uniform(18.0, 34.0)
-            pose = _beside(road, x, side * random.uniform(42.0, 75.0), 0.0, random.uniform(-0.3, 0.3))
+            pose = _beside(road, x, side * random.uniform(42.0, 75.0), sunk, random.uniform(-0.3, 0.3))
             found.append(WorldObject("building", tuple(build.backdrop(random, width)), _still(pose), False))
             x += width + random.uniform(4.0, 30.0)
     return found
@@ -159,7 +159,7 @@ def _parked(random: Generator, road: Road, share: float) -> list[WorldObject]:
             parts, taken = _vehicle(random), random.random() < share
             x = (place + 0.5) * road.length / places + random.uniform(-0.2, 0.2)
             turn = (0.0 if side < 0 else math.pi) + random.uniform(-0.02, 0.02)
-            pose = _beside(road, x, side * (_PARKING + random.uniform(-0.1, 0.1)), 0.0, turn)
+            pose = _beside(road, x, side * (_PARKING + random.uniform(-0.1, 0.1)), 0.0, turn, True)
             if taken:
                 found.append(WorldObject("vehicle", parts, _still(pose), False))
     return found
@@ -187,12 +187,13 @@ def _oncoming(road: Road, period: float, pace: float, start: float, phase: float
 
     def pose(seconds: float) -> Matrix:
         wave = math.sin(2.0 * math.pi * cycles * seconds / period + phase)
-        return _beside(road, start - pace * seconds + 3.0 * wave, -LANE_CENTRE, 0.0, math.pi)
+        return _beside(road, start - pace * seconds + 3.0 * wave, -LANE_CENTRE, 0.0, math.pi, True)
     return pose
 
 
 def _following(road: Road, drive: Drive, lag: float) -> Callable[[float], Matrix]:
-    return lambda seconds: _beside(road, drive.x_at(seconds + lag), drive.lateral_at(seconds + lag) + 0.1)
+    return lambda seconds: _beside(road, drive.x_at(seconds + lag), drive.lateral_at(seconds + lag) + 0.1,
+                                   tilted=True)
 
 
 def _walkers(random: Generator, road: Road, config: SimulationConfig) -> list[WorldObject]:
