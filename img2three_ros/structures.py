@@ -29,6 +29,9 @@ class InputError(ValueError):
         super().__init__(message)
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[InputError], tuple[str, str]]:
+        return type(self), (self.reason, str(self))
+
 
 @dataclass(frozen=True, eq=False)
 class CameraCalibration:

@@ -1,5 +1,7 @@
 """One truth for settings: defaults, overrides, and errors that help."""
 
+import pickle
+
 import pytest
 
 from img2three_ros.config import Config, nested_to_paths, settings, with_overrides
@@ -46,3 +48,8 @@ def test_nested_yaml_becomes_paths():
 def test_every_setting_is_described():
     for leaf in settings(Config()):
         assert leaf.doc, leaf.path
+
+
+def test_an_error_keeps_its_reason_on_the_way_from_another_process():
+    error = pickle.loads(pickle.dumps(InputError("no_images", "camera 'front' gave nothing")))
+    assert (type(error), error.reason, str(error)) == (InputError, "no_images", "camera 'front' gave nothing")
