@@ -209,7 +209,7 @@ def view_channels(geometry: MatchGeometry) -> Tensor:
     Not the heading in base_link: which way a camera looks must not matter.
     """
     rays = rays_in_base(geometry, 8)
-    count, _, rows, columns = rays.shape
+    count = len(rays)
     elevation = rays[:, 2:3] / rays[:, :2].norm(dim=1, keepdim=True).clamp(min=1e-3)
     axis = geometry.T_base_camera[:, :3, 2].float().reshape(count, 3, 1, 1)
     turned = (axis[:, 0:1] * rays[:, 1:2] - axis[:, 1:2] * rays[:, 0:1]) / rays.norm(dim=1, keepdim=True)
