@@ -55,31 +55,43 @@ def lamp_light(points: Tensor, normal: Tensor, lamps: Lamps, T_world_camera: Mat
     """(3, N) irradiance of points (3, N) with unit normals (3, N), both in the optical frame."""
     T_camera_world = inverse(T_world_camera)
     total = torch.zeros_like(points)
-    down = tuple(float(value) for value in -T_camera_world[:3, 2])
     for place, colour in zip(apply(T_camera_world, lamps.place), lamps.colour, strict=True):
-        towards, square, facing = _towards(points, normal, place)
-        below = -(down[0] * towards[0] + down[1] * towards[1] + down[2] * towards[2]) * torch.rsqrt(square)
-        share = facing * below.clamp(min=0.0) / square
-        total += share * torch.tensor(colour * strength, dtype=torch.float32, device=points.device)[:, None]
+        towards, near, facing = _towards(points, normal, place)
+        above = _along(T_camera_world[:3, 2], towards).clamp_(min=0.0)
+        _add(total, facing * above * near.pow(4), colour * strength)
     T_camera_base = T_camera_world @ T_world_base
-    axes = torch.tensor(T_camera_base[:3, :3].T, dtype=torch.float32, device=points.device)
-    for places, tint, power, sign in ((_HEAD_PLACES, (1.0, 0.97, 0.88), _HEAD, 1.0),
-                                      (_TAIL_PLACES, (1.0, 0.08, 0.05), _TAIL, -1.0)):
-        for place in apply(T_camera_base, np.array(places)):
-            towards, square, facing = _towards(points, normal, place)
-            ahead, aside, above = (-(axes[i][:, None] * towards).sum(0) * torch.rsqrt(square) for i in range(3))
-            beam = torch.exp(-8.0 * aside * aside - 60.0 * (above + 0.03).clamp(min=-0.02) ** 2)
-            beam = beam * (sign * ahead > 0.0) if sign > 0.0 else (-ahead).clamp(min=0.0)
-            share = strength * power * facing * beam / square
-            total += share * torch.tensor(tint, device=points.device)[:, None]
+    x, y, z = (T_camera_base[:3, axis] for axis in range(3))
+    for place in apply(T_camera_base, np.array(_HEAD_PLACES)):
+        towards, near, facing = _towards(points, normal, place)
+        ahead, aside, above = (-_along(axis, towards) * near for axis in (x, y, z))
+        beam = torch.exp(-8.0 * aside * aside - 60.0 * (above + 0.03).clamp(min=-0.02) ** 2) * (ahead > 0.0)
+        _add(total, facing * beam * near.pow(3), strength * _HEAD * np.array((1.0, 0.97, 0.88)))
+    for place in apply(T_camera_base, np.array(_TAIL_PLACES)):
+        towards, near, facing = _towards(points, normal, place)
+        behind = _along(x, towards).clamp_(min=0.0)
+        _add(total, facing * behind * near.pow(4), strength * _TAIL * np.array((1.0, 0.08, 0.05)))
     return total
 
 
 def _towards(points: Tensor, normal: Tensor, place: NDArray[np.floating]) -> tuple[Tensor, Tensor, Tensor]:
-    """Vectors (3, N) from points to a lamp, their squares, and the cosine of incidence (not below 0)."""
+    """Vectors (3, N) from points to a lamp, 1 / distance (N,), and the component (N,) of the vectors along the normals
+    (not below 0)."""
     towards = torch.tensor(place, dtype=torch.float32, device=points.device)[:, None] - points
-    square = (towards * towards).sum(0).clamp(min=0.3)
-    return towards, square, (towards * normal).sum(0).clamp(min=0.0) * torch.rsqrt(square)
+    x, y, z = towards
+    square = torch.addcmul(torch.addcmul(x * x, y, y), z, z).clamp_(min=0.3)
+    facing = torch.addcmul(torch.addcmul(x * normal[0], y, normal[1]), z, normal[2]).clamp_(min=0.0)
+    return towards, torch.rsqrt(square), facing
+
+
+def _along(axis: NDArray[np.floating], vectors: Tensor) -> Tensor:
+    """(N,) component of vectors (3, N) along an axis (3,)."""
+    first, second, third = (float(value) for value in axis)
+    return torch.add(vectors[0] * first, vectors[1], alpha=second).add_(vectors[2], alpha=third)
+
+
+def _add(total: Tensor, share: Tensor, colour: NDArray[np.floating]) -> None:
+    for channel in range(3):
+        total[channel].add_(share, alpha=float(colour[channel]))
 
 
 def draw_lamps(radiance: Tensor, depth: Tensor, pixels: NDArray[np.floating], distance: NDArray[np.floating],

@@ -22,6 +22,7 @@ from .appearance import OpticsConfig
 _MEAN = 0.26  # linear brightness that automatic exposure aims at
 _MOTION_TAPS = 6
 _SHARE = 0.11  # of the light goes to each neighbouring pixel, even in focus
+_FOCUS = math.sqrt(2.0 * _SHARE)  # px, the standard deviation of the blur that this makes
 _BRIGHTEST = 2.35  # where the shoulder of the tone curve is flat
 
 
@@ -101,8 +102,9 @@ def camera_response(radiance: Tensor, look: CameraLook, optics: OpticsConfig, no
     if motion is not None:
         linear = motion_blurred(linear, motion)
     if look.defocus > 0.25:
-        linear = gaussian_blurred(linear, look.defocus)
-    linear = _blurred(_blurred(linear, 1), 2)
+        linear = gaussian_blurred(linear, math.hypot(look.defocus, _FOCUS))
+    else:
+        linear = _blurred(_blurred(linear, 1), 2)
     if look.falloff is not None:
         linear = linear * look.falloff
     metered = _metered(linear, optics)
