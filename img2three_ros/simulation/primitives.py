@@ -1,6 +1,7 @@
 """What the world is made of: affine images of a unit box, a unit cylinder and a unit sphere, in numpy arrays.
 
-The box is [-1, 1]^3; the cylinder has radius 1 about z and -1 <= z <= 1; the sphere has radius 1. ``T_world_unit``
+The box is [-1, 1]^3; the cylinder has radius 1 about z and -1 <= z <= 1; the sphere has radius 1; leaves are a sphere
+whose skin has holes (``leaves``). ``T_world_unit``
 (4, 4) places, turns and stretches it: ray parameters survive affine maps, so one intersection per kind serves
 oriented boxes, elliptic cylinders and ellipsoids alike.
 """
@@ -19,8 +20,8 @@ from ..structures import Matrix
 Place = Sequence[float] | NDArray[np.float64]
 """Three numbers: a point or sizes, metres."""
 
-BOX, CYLINDER, SPHERE = 0, 1, 2
-KINDS = (BOX, CYLINDER, SPHERE)
+BOX, CYLINDER, SPHERE, LEAVES = 0, 1, 2, 3
+KINDS = (BOX, CYLINDER, SPHERE, LEAVES)
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,16 @@ def rod(start: Place, end: Place, radius: float, surface: Surface) -> Part:
     return Part(CYLINDER, _between(start, end, radius, radius), surface)
 
 
-def spindle(start: Place, end: Place, width: float, thickness: float, surface: Surface) -> Part:
-    """An ellipsoid from point to point, of half widths ``width`` (level) and ``thickness``: fronds, twigs in leaf."""
-    return Part(SPHERE, _between(start, end, thickness, width), surface)
+def spindle(start: Place, end: Place, width: float, thickness: float, surface: Surface, leafy: bool = False) -> Part:
+    """An ellipsoid from point to point, of half widths ``width`` (level) and ``thickness``: fronds, twigs in leaf.
+    ``leafy``: a skin of leaves with holes."""
+    return Part(LEAVES if leafy else SPHERE, _between(start, end, thickness, width), surface)
+
+
+def leaf_ball(centre: Place, radii: Place, surface: Surface, rpy: tuple[float, float, float]) -> Part:
+    """An ellipsoid, turned by roll, pitch and yaw (rad), whose skin is leaves and holes."""
+    scale = np.diag((*np.asarray(radii, dtype=np.float64), 1.0))
+    return Part(LEAVES, from_xyz_rpy(tuple(centre), rpy) @ scale, surface)
 
 
 def tilted_box(centre: Place, size: Place, surface: Surface,

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..structures import Matrix
-from .primitives import BOX, CYLINDER, KINDS, PrimitiveSet
+from .leaves import first_leaf
+from .primitives import BOX, CYLINDER, KINDS, LEAVES, PrimitiveSet
 
 TILE = 16
 NEAR = 0.05
@@ -26,8 +27,8 @@ NEAR = 0.05
 
 _NEVER_ZERO = 1e-20  # keeps rays along an axis from dividing 0 by 0; lost in rounding otherwise
 _SMALLEST_CASTER = 0.5  # metres across
-_NEAREST_ROUNDS = (1, 1, 2, 4)  # candidates a tile tries at once: few at first, since near ones hide others
-_SHADOW_ROUNDS = (2, 4, 8)
+_NEAREST_ROUNDS = (2, 2, 4, 8, 16)  # candidates a tile tries at once: few at first, since near ones hide others
+_SHADOW_ROUNDS = (4, 8, 16)
 _CORNERS = np.array([(x, y, z, 1.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
 _EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1])
 
@@ -129,11 +130,13 @@ def nearest_hits(rays: RayTiles, scene: SensorScene, limit: Tensor, chunk: int =
     Returns depth (T, R), where nothing is hit equal to ``limit``, and primitive (T, R) int64, -1 = none.
     """
     best, found = limit.clone(), torch.full_like(limit, -1, dtype=torch.int64)
-    box_low, box_high = scene.outline[:, None, :2], scene.outline[:, None, 2:]
-    touches = ((box_low <= rays.bounds[None, :, 2:]) & (box_high >= rays.bounds[None, :, :2])).all(-1)
+    low, high = rays.bounds[:, :2].T, rays.bounds[:, 2:].T
+    kinds, box_low, box_high = scene.kind[scene.visible], scene.outline[:, :2].T, scene.outline[:, 2:].T
+    in_image = ((box_low <= high.amax(1)[:, None]) & (box_high >= low.amin(1)[:, None])).all(0)
     for kind in KINDS:
-        chosen = (scene.kind[scene.visible] == kind).nonzero().squeeze(1)
-        for tile, candidates in _rounds(touches[chosen], _NEAREST_ROUNDS):
+        chosen = (in_image & (kinds == kind)).nonzero().squeeze(1)
+        for tile, candidates in _rounds(_overlapping(box_low[:, chosen], box_high[:, chosen], low, high),
+                                        _NEAREST_ROUNDS):
             first = chosen[candidates[:, 0]]  # the nearest of the round
             still_open = best[tile].amax(1) > scene.near[first]
             tile, candidates = tile[still_open], candidates[still_open]
@@ -157,22 +160,20 @@ def shadows(points: Tensor, owner: Tensor, lit: Tensor, scene: SensorScene, chun
     lit: (T, R) which points matter.
     """
     dark = ~lit
-    low, high = [], []
-    for axis in scene.sun:
-        along = axis[0] * points[0] + axis[1] * points[1] + axis[2] * points[2]
-        low.append(torch.where(lit, along, torch.inf).amin(1))
-        high.append(torch.where(lit, along, -torch.inf).amax(1))
+    along = [axis[0] * points[0] + axis[1] * points[1] + axis[2] * points[2] for axis in scene.sun]
+    low = torch.stack([torch.where(lit, one, torch.inf).amin(1) for one in along])
+    high = torch.stack([torch.where(lit, one, -torch.inf).amax(1) for one in along])
+    high[2] = torch.inf  # casters stand anywhere towards the sun
     # Large casters first: tiles they darken altogether need no others. Trifles are left out.
     size = (scene.sun_high - scene.sun_low).amax(0)
     order = torch.argsort(size, descending=True, stable=True)
-    order = order[size[order] > _SMALLEST_CASTER]
-    caster_low, caster_high = scene.sun_low[:, order, None], scene.sun_high[:, order, None]
-    touches = caster_high[2] > low[2]
-    for axis in range(2):
-        touches &= (caster_low[axis] <= high[axis]) & (caster_high[axis] >= low[axis])
+    matter = (size > _SMALLEST_CASTER) & ((scene.sun_low <= high.amax(1)[:, None])
+                                          & (scene.sun_high >= low.amin(1)[:, None])).all(0)
+    order = order[matter[order]]
     for kind in KINDS:
         chosen = order[scene.kind[order] == kind]
-        for tile, candidates in _rounds(touches[scene.kind[order] == kind], _SHADOW_ROUNDS):
+        touches = _overlapping(scene.sun_low[:, chosen], scene.sun_high[:, chosen], low, high)
+        for tile, candidates in _rounds(touches, _SHADOW_ROUNDS):
             bright = ~dark[tile].all(1)
             for t, c in _chunks(tile[bright], candidates[bright], chunk // lit.shape[1]):
                 primitive = chosen[c.clamp(min=0)]  # a padded place repeats a candidate of the round
@@ -180,6 +181,15 @@ def shadows(points: Tensor, owner: Tensor, lit: Tensor, scene: SensorScene, chun
                 covered &= (owner[t][:, None] != primitive[:, :, None]) & (c >= 0).unsqueeze(-1)
                 dark[t] |= covered.any(1)
     return dark & lit
+
+
+def _overlapping(box_low: Tensor, box_high: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """(P, T) bool: whether boxes (A, P) and boxes (A, T) overlap along all A axes."""
+    touches = torch.ones(box_low.shape[1], low.shape[1], dtype=torch.bool, device=low.device)
+    for axis in range(len(low)):
+        touches &= box_low[axis, :, None] <= high[axis]
+        touches &= box_high[axis, :, None] >= low[axis]
+    return touches
 
 
 def _rounds(touches: Tensor, sizes: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -216,6 +226,8 @@ def _hit(kind: int, affine: Tensor, directions: Tensor) -> Tensor:
     m = affine.unsqueeze(-1)
     x, y, z = directions.unsqueeze(2)
     local = [torch.addcmul(torch.addcmul(m[4 * i] * x, m[4 * i + 1], y), m[4 * i + 2], z) for i in range(3)]
+    if kind == LEAVES:
+        return first_leaf([m[3], m[7], m[11]], local)
     enter, leave = _interval(kind, [m[3], m[7], m[11]], local)
     return torch.where(enter <= leave, enter, torch.inf)
 
@@ -227,6 +239,9 @@ def _covers(kind: int, affine: Tensor, points: Tensor, sun: Tensor) -> Tensor:
     origin = [torch.addcmul(torch.addcmul(torch.addcmul(m[4 * i + 3], m[4 * i], x), m[4 * i + 1], y),
                             m[4 * i + 2], z) for i in range(3)]
     direction = [m[4 * i] * sun[0] + m[4 * i + 1] * sun[1] + m[4 * i + 2] * sun[2] for i in range(3)]
+    if kind == LEAVES:
+        ahead = first_leaf(origin, direction)
+        return (ahead > 1e-3) & torch.isfinite(ahead)
     enter, leave = _interval(kind, origin, direction)
     return (enter <= leave) & (leave > 1e-3)
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from ..structures import Matrix
 from .facades import in_recess
 from .ground import height
-from .primitives import BOX, CYLINDER, PrimitiveSet
+from .leaves import in_leaf
+from .primitives import BOX, CYLINDER, LEAVES, PrimitiveSet
 from .street_world import ObjectBox, StreetWorld
 from .trajectories import Road
 
@@ -56,6 +57,8 @@ def _inside(points: Tensor, primitives: PrimitiveSet, index: int, low: NDArray[n
             inside &= ~in_recess(unit * half, half, facade)
     elif kind == CYLINDER:
         inside = (unit[:2].square().sum(0) <= 1.0) & (unit[2].abs() <= 1.0)
+    elif kind == LEAVES:
+        inside = in_leaf(unit)
     else:
         inside = unit.square().sum(0) <= 1.0
     found[chosen] = inside

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from .looks import Colour, wild_colour
-from .primitives import Part, Surface, box, cylinder, ellipsoid, point, rod, spindle
+from .primitives import Part, Surface, box, cylinder, ellipsoid, leaf_ball, point, rod, spindle
 
 _LEAVES: tuple[Colour, ...] = ((0.085, 0.16, 0.045), (0.05, 0.11, 0.04), (0.14, 0.19, 0.05), (0.26, 0.17, 0.04),
                                (0.30, 0.09, 0.04), (0.10, 0.14, 0.09), (0.28, 0.22, 0.24))
@@ -53,15 +53,21 @@ def broadleaf(random: Generator) -> list[Part]:
     tall = random.uniform(0.7, 1.15)
     for number in range(0 if airy else int(random.integers(6, 10))):
         place = _on_ball(random, 2.4 * number, crown * random.uniform(0.2, 0.6)) * point(1.0, 1.0, tall)
-        size = crown * random.uniform(0.3, 0.55, 3)
-        parts.append(ellipsoid(place + point(0.0, 0.0, middle), size, leaves, random.uniform(0.0, 3.1)))
-    for number in range(26 if airy else 20):
+        parts.append(_clump(random, place + point(0.0, 0.0, middle), crown * random.uniform(0.3, 0.6, 3), leaves))
+    for number in range(26 if airy else 18):
         out = crown * (random.uniform(0.25, 1.0) if airy else random.uniform(0.75, 1.05))
         start = _on_ball(random, 2.4 * number, out) * point(1.0, 1.0, tall) + point(0.0, 0.0, middle)
         along = random.normal(0.0, 1.0, 3) * point(1.0, 1.0, 0.6)
         end = start + crown * random.uniform(0.25, 0.6) * along / np.linalg.norm(along)
-        parts.append(spindle(start, end, crown * random.uniform(0.08, 0.2), crown * random.uniform(0.04, 0.12), leaves))
+        wide = crown * random.uniform(0.12, 0.3)
+        parts.append(spindle(start, end, wide, wide * random.uniform(0.4, 1.0), leaves, leafy=True))
     return parts
+
+
+def _clump(random: Generator, centre: NDArray[np.float64], radii: NDArray[np.float64], leaves: Surface) -> Part:
+    """A ball of leaves, turned at random."""
+    roll, pitch, yaw = random.uniform(-3.0, 3.0, 3)
+    return leaf_ball(centre, radii, leaves, (roll, pitch, yaw))
 
 
 def _on_ball(random: Generator, angle: float, radius: float) -> NDArray[np.float64]:
@@ -101,7 +107,7 @@ def conifer(random: Generator) -> list[Part]:
         heading = point(math.cos(2.4 * number), math.sin(2.4 * number), -droop)
         start = point(0.0, 0.0, foot + (height - foot) * share ** 0.9)
         parts.append(spindle(start - 0.15 * out * heading, start + out * heading, 0.3 * out + 0.06,
-                             0.13 * out + 0.03 * height * (1.0 - share) + 0.03, leaves))
+                             0.13 * out + 0.03 * height * (1.0 - share) + 0.03, leaves, leafy=True))
     return parts
 
 
@@ -115,7 +121,7 @@ def poplar(random: Generator) -> list[Part]:
         start = point(0.3 * out * math.cos(2.4 * number), 0.3 * out * math.sin(2.4 * number), share * height)
         end = start + point(0.7 * out * math.cos(2.4 * number), 0.7 * out * math.sin(2.4 * number),
                             height * random.uniform(0.1, 0.2))
-        parts.append(spindle(start, end, 0.35 * radius, 0.3 * radius, leaves))
+        parts.append(spindle(start, end, 0.35 * radius, 0.3 * radius, leaves, leafy=True))
     return parts
 
 
@@ -143,7 +149,8 @@ def sapling(random: Generator) -> list[Part]:
              box((0.15, 0, 1.5), (0.3, 0.04, 0.06), wood)]
     for _ in range(int(random.integers(9, 16))):
         start = random.normal(0.0, 0.25, 3) * point(1.0, 1.0, 1.6) + point(0.0, 0.0, 0.75 * height)
-        parts.append(spindle(start, start + random.normal(0.0, 0.22, 3), random.uniform(0.06, 0.16), 0.05, leaves))
+        parts.append(spindle(start, start + random.normal(0.0, 0.22, 3), random.uniform(0.1, 0.24),
+                             0.12, leaves, leafy=True))
     return parts
 
 
@@ -157,7 +164,9 @@ def hedge(random: Generator, length: float) -> list[Part]:
         size = random.uniform(0.25, 0.5, 3) * depth
         z = height * random.choice((random.uniform(0.1, 0.9), 0.95)) - 0.3 * size[2]
         y = 0.0 if z > 0.85 * height else depth * 0.36 * random.choice((-1.0, 1.0))
-        parts.append(ellipsoid((x, y, z), (size[0] * 1.5, size[1], size[2] * (0.4 + 2.0 * wild)), leaves))
+        radii = size * point(1.5, 1.0, 0.6 + 2.5 * wild)
+        z = max(z, 0.9 * float(radii.max()))
+        parts.append(leaf_ball((x, y, z), radii, leaves, (random.uniform(-0.5, 0.5), 0.0, random.uniform(-0.4, 0.4))))
     return parts
 
 
