@@ -1,4 +1,4 @@
-"""Where training runs: one process or several, CPU or CUDA, and in which arithmetic."""
+"""Where training runs: one process or several, CPU or CUDA."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 from torch import Tensor, distributed
@@ -78,16 +77,3 @@ def _device(config: TrainConfig, local_rank: int) -> torch.device:
     torch.cuda.set_per_process_memory_fraction(config.gpu_memory, device)
     torch.backends.cudnn.benchmark = True
     return device
-
-
-def uses_bfloat16(device: torch.device, precision: str) -> bool:
-    """Whether the network computes in bf16; ``auto``: where the processor has instructions for it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags

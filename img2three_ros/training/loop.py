@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from ..config import settings
 from ..data.view_group import ViewGroup
 from ..models.depth_network import DepthPrediction
+from ..reconstruction.scene_engine import computes_in_bf16
 from ..structures import InputError
 from .batches import Batch, batch_of
 from .checkpoint import Progress, load_training, save_training
-from .device import Processes, processes, uses_bfloat16
+from .device import Processes, processes
 from .export import export_weights
 from .journal import Journal
 from .objective import PARTS, objective
@@ -77,7 +78,7 @@ class Trainer:
         if (output / CHECKPOINT).is_file():
             self._resume()
         self.planes: Tensor = self.network.planes  # type: ignore[assignment]
-        self.bfloat16 = uses_bfloat16(group.device, config.precision)
+        self.bfloat16 = computes_in_bf16(config.precision, group.device)
         self.journal = Journal(output, self.progress.step) if group.first else None
         self.held_out: list[ViewGroup] | None = None
 
