@@ -46,7 +46,7 @@ def _junction(site: Site) -> None:
                 along, left = random.uniform(corner + 1.0, _ARM), side * (edge + 0.35 * section.pavement)
                 category, parts = _small_thing(site, side)
                 site.add(category, parts, arm.at(site.road, along, left, lift=section.kerb))
-            if random.random() < 0.5 and edge > 4.5:
+            if random.random() < 0.7 and edge > 6.4:
                 along = random.uniform(corner + 6.0, 45.0)
                 pose = arm.at(site.road, along, side * (edge - 1.1), 0.0 if side < 0 else math.pi, tilted=True)
                 site.add("vehicle", some_vehicle(site, 0.05), pose)

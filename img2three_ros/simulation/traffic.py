@@ -14,6 +14,7 @@ from .primitives import Part
 from .trajectories import Drive
 
 _EGO_REACH = 4.2  # from base_link to the ends of the vehicle, with some air
+_LOOK = 0.3  # seconds between looks for collisions
 Motion = Callable[[float], tuple[float, float, float]]
 """seconds -> x along the road, lateral offset, turn against the road's heading."""
 
@@ -28,6 +29,31 @@ def populate(site: Site, drive: Drive) -> None:
     for arm in crossing_arms(site.road):
         _crossing(site, arm)
     _people(site, drive)
+    if site.section.crossings is not None:
+        _keep_clear(site, drive)
+
+
+def _keep_clear(site: Site, drive: Drive) -> None:
+    """Take away what would drive into the vehicle (or the vehicle into it) within the first period."""
+    count = max(2, math.ceil(min(site.config.period, 60.0) / _LOOK))
+    times = [(index + 0.5) * _LOOK for index in range(count)]
+    poses = [drive.pose(seconds) for seconds in times]
+
+    def hits(one: WorldObject) -> bool:
+        reach = reach_of(one.parts)
+        for seconds, pose in zip(times, poses, strict=True):
+            place = one.pose_at(seconds)
+            dx, dy = place[0, 3] - pose[0, 3], place[1, 3] - pose[1, 3]
+            if abs(dx) + abs(dy) > 25.0:
+                continue
+            ahead = abs(dx * pose[0, 0] + dy * pose[1, 0] - 1.4)
+            aside = abs(dx * pose[0, 1] + dy * pose[1, 1])
+            along = abs(float(place[:2, 0] @ pose[:2, 0]))  # 1 = both head the same way
+            across = math.sqrt(max(0.0, 1.0 - along * along))
+            if ahead < 2.7 + reach * along + 1.1 * across and aside < 1.1 + 1.0 * along + reach * across:
+                return True
+        return False
+    site.found[:] = [one for one in site.found if not one.moving or not hits(one)]
 
 
 def _move(site: Site, category: str, parts: Sequence[Part], motion: Motion, tilted: bool = True) -> None:
