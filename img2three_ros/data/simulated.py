@@ -14,7 +14,7 @@ from ..config import setting
 from ..geometry.overlap import Frustum, best_sources
 from ..geometry.transforms import apply, inverse
 from ..simulation.random_rig import cropped
-from ..simulation.settings import SimulationConfig
+from ..simulation.settings import SCENES, SimulationConfig
 from ..simulation.street_world import StreetWorld
 from ..simulation.vehicle import RenderedView, SimulatedVehicle
 from ..simulation.weather import randomised
@@ -24,6 +24,7 @@ from .told_geometry import draw_errors
 from .view_group import ViewGroup
 
 _STREET = 320.0  # metres of a world before it repeats
+_SCENE_SHARES = (0.34, 0.18, 0.14, 0.10, 0.10, 0.14)  # street, junction, highway, car park, narrow lane, country
 _TRIES = 6
 _BODY = np.array([(x, y, z) for x in (-0.8, 0.3, 1.4, 2.5, 3.6) for y in (-0.9, 0.0, 0.9) for z in (0.5, 1.2)])
 _AROUND_CAMERA = 0.35 * np.array([(0, 0, 0), (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)])
@@ -149,12 +150,16 @@ class _Shot:
 
 
 def _world_config(random: Generator) -> SimulationConfig:
-    """A street of _STREET metres. ``speed`` is the pace of its traffic; the vehicle itself drives as it likes."""
+    """A world of _STREET metres. ``speed`` is the pace of its traffic; the vehicle itself drives as it likes."""
     draw = random.random()
     pace = random.uniform(1.0, 4.0) if draw < 0.15 else random.uniform(4.0, 13.0) if draw < 0.75 \
         else random.uniform(13.0, 25.0)
+    flat, gentle = random.random() < 0.25, random.random() < 0.4
     return SimulationConfig(
         seed=int(random.integers(1 << 31)), speed=pace, period=_STREET / pace,
+        scene=str(random.choice(SCENES, p=_SCENE_SHARES)), variety=float(random.uniform(0.1, 1.0)),
+        terrain=0.0 if flat else float(random.uniform(0.1, 1.5)),
+        turning=0.0 if gentle else float(random.uniform(0.0, 1.0)),
         traffic=0.0 if random.random() < 0.1 else float(random.uniform(0.2, 3.0)),
         parked=float(random.uniform(0.0, 1.0)), view_range=float(random.uniform(120.0, 180.0)))
 
