@@ -49,10 +49,14 @@ class GeometryErrors:
 def draw_errors(random: Generator, noisy: float, moved_base: float) -> GeometryErrors:
     """Errors of one vehicle: of cameras and odometry in a share ``noisy`` of cases, else none; of ``base_link`` in a
     share ``moved_base`` (height 0.1 m, pitch 0.7 deg, roll 0.3 deg; in 10 % of all its height by up to 0.9 m)."""
+    # Everything is drawn whatever the shares are, so that groups that differ in them show the same.
+    moves, errs, kind = random.random(3)
+    far, near, roll, pitch = random.uniform(-0.9, 0.9), *random.normal(0.0, (0.1, 0.3, 0.7))
+    rotation, odometry = random.uniform((0.1, 0.005), (0.2, 0.02))
     base = np.eye(4)
-    if random.random() < moved_base:
-        up = random.uniform(-0.9, 0.9) if random.random() < 0.1 / moved_base else random.normal(0.0, 0.1)
-        base = from_xyz_rpy((0.0, 0.0, up), np.radians((random.normal(0.0, 0.3), random.normal(0.0, 0.7), 0.0)))
-    if random.random() >= noisy:
+    if moves < moved_base:
+        up = far if kind * moved_base < 0.1 else near
+        base = from_xyz_rpy((0.0, 0.0, up), np.radians((roll, pitch, 0.0)))
+    if errs >= noisy:
         return GeometryErrors(0.0, 0.0, 0.0, base)
-    return GeometryErrors(random.uniform(0.1, 0.2), random.uniform(0.005, 0.02), 0.003, base)
+    return GeometryErrors(float(rotation), float(odometry), 0.003, base)
