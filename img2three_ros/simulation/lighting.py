@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .ground import GroundView, ground_albedo, terrain_height
+from .ground import GroundView, ground_albedo, outside_road, terrain_height
 from .ray_casting import RayTiles, SensorScene, shadows
 from .reflections import RayTable, fresnel, mirrored, reflected
 from .shading import PrimitiveTables, SurfaceHits, surface_albedo, surface_hits
@@ -17,6 +17,7 @@ from .textures import SolidNoise
 
 _PANE = 0.25  # share mirrored by window panes
 _WATER = 0.03
+_PAVED_BESIDE = 4.0  # metres beside the road with puddles
 _LIT_WINDOWS = 0.35  # cells of the noise above this are lit at night
 _MATT = 0.01  # surfaces that mirror less are not followed
 _GLINT = 120  # sharpness of the sun on glossy surfaces
@@ -117,6 +118,7 @@ def _surfaces(directions: Tensor, length: Tensor, depth: Tensor, primitive: Tens
         if weather.wet > 0.0:
             water, _ = around.noise.octaves(0.6 * x, 0.6 * y, torch.zeros_like(x) + 3.0, footprint.clamp(min=0.6))
             water = (3.0 * (water + 1.4 * weather.wet - 0.7)).clamp(0.0, 1.0) * weather.wet
+            water = water * (_PAVED_BESIDE - outside_road(ground.road, x, y)).clamp(0.0, 1.0)  # grass does not mirror
             colour = colour * (1.0 - 0.3 * weather.wet - 0.25 * water)
             mirror[on_ground] = _WATER * (0.4 * weather.wet + 0.6 * water)
         albedo[:, on_ground] = colour
