@@ -244,7 +244,8 @@ def warning_board(random: Generator) -> list[Part]:
     colour = (0.5, 0.06, 0.04) if random.random() < 0.7 else any_colour(random, PAINTS, 0.5)
     board = Surface(colour, 0.2, 0.03, pattern=warning(random.uniform(0.1, 0.25), random.choice((-1.0, 1.0))))
     high = random.uniform(0.7, 1.1)
-    parts = [box((0, 0, 0.2 + high / 2), (0.04, random.uniform(0.2, 0.5), high), board), box((0, 0, 0.06), (0.7, 0.35, 0.12), DARK)]
+    parts = [box((0, 0, 0.2 + high / 2), (0.04, random.uniform(0.2, 0.5), high), board),
+             box((0, 0, 0.06), (0.7, 0.35, 0.12), DARK)]
     if random.random() < 0.5:
         parts.append(ellipsoid((0, 0, 0.3 + high), (0.09, 0.09, 0.1), Surface((0.75, 0.4, 0.03), 0.1, 0.0, glow=4.0)))
     return parts

@@ -13,24 +13,62 @@ from torch import Tensor
 INNER = 0.9
 """Inner radius of the skin."""
 
-_CELLS = 6.0  # leaves per radius
+_CELLS = 5.0  # leaves per radius
 _COVER = 0.58  # share of the skin that is leaf
+_SHADE = 0.8  # share of a ball's shadow that is dark
 _NEAR = 0.05  # a sensor within a crown sees what is at least this far
 _PIXEL = 1.0 / 500.0  # size of an ordinary camera's pixel at depth 1
 
 
 def first_leaf(origin: list[Tensor], direction: list[Tensor]) -> Tensor:
     """Length along rays, given in the frame of the unit sphere, at which they meet a leaf; inf or NaN = never."""
+    squared, nearest, closest, miss = _closest(origin, direction)
+    shape = miss.shape
+    length = torch.full_like(miss, torch.inf)
+    # Most rays that are tried miss the ball; the rest of the work is for those that meet it.
+    met = (miss.reshape(-1) < 1.0).nonzero().squeeze(1)
+
+    def chosen(values: Tensor) -> Tensor:
+        return values.expand(shape).reshape(-1).index_select(0, met)
+
+    found = _leaf_on_chord([chosen(c) for c in closest], [chosen(d) for d in direction], chosen(nearest),
+                           chosen(miss), chosen(squared))
+    length.view(-1)[met] = found
+    return length
+
+
+def dappled(origin: list[Tensor], direction: list[Tensor]) -> Tensor:
+    """Whether crowns keep the sun from points (rays as in ``first_leaf``): spots of light as large as leaves. It is
+    cheaper than the leaves themselves, whose spots of light blur on their way to the ground anyway."""
+    _, nearest, closest, miss = _closest(origin, direction)
+    covered = (miss < 1.0) & (nearest > 0.0)
+    met = covered.reshape(-1).nonzero().squeeze(1)
+    place = [c.reshape(-1).index_select(0, met) for c in closest]
+    covered.view(-1)[met] = _leafy(place, torch.full_like(place[0], _SHADE), 1.0)
+    return covered
+
+
+def _closest(origin: list[Tensor], direction: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor], Tensor]:
+    """Squared length of the direction; length at which a ray is nearest to the centre, the point there, and its
+    squared distance from the centre."""
     squared = sum(d * d for d in direction)
     nearest = -sum(o * d for o, d in zip(origin, direction, strict=True)) / squared
-    miss = sum((o + nearest * d) ** 2 for o, d in zip(origin, direction, strict=True))
-    enter = nearest - torch.sqrt((1.0 - miss) / squared)
-    inside = nearest + torch.sqrt((INNER * INNER - miss) / squared)
+    closest = [o + nearest * d for o, d in zip(origin, direction, strict=True)]
+    return squared, nearest, closest, sum(c * c for c in closest)
+
+
+def _leaf_on_chord(closest: list[Tensor], direction: list[Tensor], nearest: Tensor, miss: Tensor,
+                   squared: Tensor) -> Tensor:
+    """(M,) lengths for rays that meet the ball: closest: the point of the ray nearest to the centre, at the length
+    ``nearest``; miss: its squared distance; squared: squared length of the direction."""
+    half = torch.sqrt((1.0 - miss) / squared)
+    inner = torch.sqrt((INNER * INNER - miss) / squared)  # NaN where the ray stays within the skin
+    enter, inside = nearest - half, nearest + inner
     # Cells across a pixel: holes start to close where a cell is 1.4 pixels wide, and are gone at 0.6.
     fine = nearest.abs() * torch.sqrt(squared) * (_CELLS * _PIXEL)
     cover = _COVER + (1.0 - _COVER) * (fine - 0.7).clamp(0.0, 1.0)
-    outer = _leafy([o + enter * d for o, d in zip(origin, direction, strict=True)], cover, 1.0)
-    far = _leafy([o + inside * d for o, d in zip(origin, direction, strict=True)], cover, 1.0 / INNER)
+    outer = _leafy([c - half * d for c, d in zip(closest, direction, strict=True)], cover, 1.0)
+    far = _leafy([c + inner * d for c, d in zip(closest, direction, strict=True)], cover, 1.0 / INNER)
     return torch.where(outer & (enter > _NEAR), enter, torch.where(far, inside, torch.inf))
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..structures import Matrix
-from .leaves import first_leaf
+from .leaves import dappled, first_leaf
 from .primitives import BOX, CYLINDER, KINDS, LEAVES, PrimitiveSet
 
 TILE = 16
@@ -240,8 +240,7 @@ def _covers(kind: int, affine: Tensor, points: Tensor, sun: Tensor) -> Tensor:
                             m[4 * i + 2], z) for i in range(3)]
     direction = [m[4 * i] * sun[0] + m[4 * i + 1] * sun[1] + m[4 * i + 2] * sun[2] for i in range(3)]
     if kind == LEAVES:
-        ahead = first_leaf(origin, direction)
-        return (ahead > 1e-3) & torch.isfinite(ahead)
+        return dappled(origin, direction)
     enter, leave = _interval(kind, origin, direction)
     return (enter <= leave) & (leave > 1e-3)
 

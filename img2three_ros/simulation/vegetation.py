@@ -14,7 +14,8 @@ from .looks import Colour, wild_colour
 from .primitives import Part, Surface, box, cylinder, ellipsoid, leaf_ball, point, rod, spindle
 
 _LEAVES: tuple[Colour, ...] = ((0.085, 0.16, 0.045), (0.05, 0.11, 0.04), (0.14, 0.19, 0.05), (0.26, 0.17, 0.04),
-                               (0.30, 0.09, 0.04), (0.10, 0.14, 0.09), (0.28, 0.22, 0.24))
+                               (0.30, 0.09, 0.04), (0.10, 0.14, 0.09), (0.30, 0.17, 0.20), (0.11, 0.2, 0.06),
+                               (0.07, 0.13, 0.035))
 
 
 def foliage(random: Generator) -> Surface:
@@ -171,14 +172,18 @@ def hedge(random: Generator, length: float) -> list[Part]:
 
 
 def bush(random: Generator) -> list[Part]:
-    """A bush of 0.5 to 2.5 m: clumps, some with bare twigs that stick out."""
+    """A bush of 0.5 to 2.5 m: a dome of leafy balls and sprays, some with bare twigs that stick out."""
     radius, leaves, wood = random.uniform(0.3, 1.2), foliage(random), bark(random)
-    parts = [ellipsoid((0, 0, 0.7 * radius), (0.55 * radius, 0.5 * radius, 0.7 * radius), leaves)]
-    for _ in range(int(random.integers(9, 18))):
-        start = random.normal(0.0, 0.36 * radius, 3) + point(0.0, 0.0, 0.7 * radius)
-        end = start + random.normal(0.0, 0.4 * radius, 3) + point(0.0, 0.0, 0.3 * radius)
-        parts.append(spindle(start, end, radius * random.uniform(0.12, 0.35), radius * random.uniform(0.1, 0.25),
-                             leaves))
+    parts = [leaf_ball((0, 0, 0.55 * radius), (0.85 * radius, 0.8 * radius, 0.6 * radius), leaves, (0.0, 0.0, 0.0))]
+    for number in range(int(random.integers(6, 11))):
+        place = _on_ball(random, 2.4 * number, 0.65 * radius) * point(1.1, 1.1, 0.6) + point(0.0, 0.0, 0.8 * radius)
+        size = radius * random.uniform(0.3, 0.6, 3)
+        parts.append(_clump(random, place + point(0.0, 0.0, max(0.0, float(size.max()) - place[2])), size, leaves))
+    for _ in range(int(random.integers(3, 9))):
+        start = random.normal(0.0, 0.45 * radius, 3) * point(1.0, 1.0, 0.4) + point(0.0, 0.0, radius)
+        end = start + random.normal(0.0, 0.3 * radius, 3) + point(0.0, 0.0, 0.5 * radius)
+        parts.append(spindle(start, end, radius * random.uniform(0.12, 0.3), radius * random.uniform(0.1, 0.2), leaves,
+                             leafy=True))
     for _ in range(int(random.integers(0, 7))):
         x, y, _z = random.normal(0.0, 0.7 * radius, 3)
         parts.append(rod((0.3 * x, 0.3 * y, 0.2), (x, y, radius * random.uniform(1.4, 2.1)), 0.012, wood))

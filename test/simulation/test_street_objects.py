@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from img2three_ros.simulation import street_objects as build
-from img2three_ros.simulation.leaves import INNER, first_leaf, in_leaf
+from img2three_ros.simulation.leaves import INNER, dappled, first_leaf, in_leaf
 from img2three_ros.simulation.patterns import Tiles
 from img2three_ros.simulation.primitives import (
     CYLINDER,
@@ -166,3 +166,14 @@ def test_joints_are_dark_and_tiles_differ_until_they_are_too_fine():
     grid = np.array([(x, -2.0, z) for x in np.arange(-1.6, 1.6, 0.5) for z in np.arange(-1.5, 1.6, 0.25)])
     assert np.std(coloured(bricks, grid, 0.005)[:, 0]) > 0.02
     assert np.std(coloured(bricks, grid, 2.0)[:, 0]) < 1e-4
+
+
+def test_crowns_cast_dappled_shadows_ahead_only():
+    across = torch.linspace(-1.4, 1.4, 60)
+    x, y = torch.meshgrid(across, across, indexing="ij")
+    below = [x.reshape(-1), y.reshape(-1), torch.full((3600,), -5.0)]
+    up = [torch.zeros(3600), torch.zeros(3600), torch.ones(3600)]
+    dark, within = dappled(below, up), torch.hypot(below[0], below[1]) < 1.0
+    assert 0.6 < dark[within].float().mean() < 0.95
+    assert not dark[~within].any()
+    assert not dappled([below[0], below[1], -below[2]], up).any()  # the sun does not shine through the ground
