@@ -28,7 +28,8 @@ app = typer.Typer(
 console, errors = Console(), Console(stderr=True)
 
 Bag = Annotated[Path, typer.Argument(help="rosbag2 folder or .mcap/.db3 file", metavar="BAG")]
-Engine = Annotated[str, typer.Option("--engine", help="reconstruction engine: sweep")]
+Engine = Annotated[str | None, typer.Option("--engine", help="reconstruction engine: scene | sweep; default: that of "
+                                                   "the configuration")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with settings to override")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting, PATH=VALUE; repeatable")]
 Rig = Annotated[Path | None, typer.Option("--rig", help="rig file: topics, extrinsics, masks (see rig-from-bag)")]
@@ -74,7 +75,7 @@ def demo(
 def reconstruct(
     bag: Bag,
     output: Annotated[Path, typer.Option(help="rosbag2 folder to write")],
-    engine: Engine = "sweep",
+    engine: Engine = None,
     depth: Annotated[bool, typer.Option("--depth", help="also write depth, confidence and camera_info")] = False,
     voxels: Annotated[bool, typer.Option("--voxels", help="also write every observed voxel")] = False,
     ply: Annotated[Path | None, typer.Option(help="accumulated cloud as PLY")] = None,
@@ -103,7 +104,7 @@ def reconstruct(
 def evaluate(
     bag: Bag,
     output: Annotated[Path, typer.Option(help="folder for metrics.json and report.html")],
-    engine: Engine = "sweep",
+    engine: Engine = None,
     lidar_topic: Annotated[str | None, typer.Option(help="PointCloud2 topic of the LiDAR; default: found")] = None,
     frames: Annotated[str, typer.Option(help="which instants are scored: last | all")] = "last",
     require: Annotated[Path | None, typer.Option(help="YAML with thresholds; a missed one is exit code 1")] = None,
@@ -174,10 +175,13 @@ def rig_from_bag_command(
     console.print(f"{output}: {len(rig.cameras)} cameras ({', '.join(camera.name for camera in rig.cameras)})")
 
 
-def _config(engine: str, path: Path | None, overrides: list[str] | None) -> Config:
-    config = with_overrides(Config(), {"engine": engine})
+def _config(engine: str | None, path: Path | None, overrides: list[str] | None) -> Config:
+    """Defaults, then the file, then ``--engine``, then ``--set``."""
+    config = Config()
     if path is not None:
         config = with_overrides(config, _core_settings(path))
+    if engine is not None:
+        config = with_overrides(config, {"engine": engine})
     return with_overrides(config, dict(_pair(text) for text in overrides or []))  # type: ignore[no-any-return]
 
 

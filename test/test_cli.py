@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from img2three_ros import cli
+from img2three_ros.config import Config
 from img2three_ros.structures import InputError
 
 
@@ -46,7 +47,7 @@ def test_a_ros_parameter_file_serves_offline_too(tmp_path):
 
 def test_the_shipped_parameter_file_is_the_defaults():
     shipped = Path(__file__).resolve().parents[1] / "config" / "params.yaml"
-    assert cli._config("sweep", shipped, None) == cli._config("sweep", None, None)
+    assert cli._config(None, shipped, None) == cli._config(None, None, None) == Config()
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
@@ -63,6 +64,14 @@ def test_an_unreadable_config_file_is_named(tmp_path):
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(InputError, match="mapping of settings"):
         cli._config("sweep", tmp_path / "list.yaml", None)
+
+
+def test_the_engine_of_the_command_line_goes_before_that_of_the_file(tmp_path):
+    path = tmp_path / "settings.yaml"
+    path.write_text("engine: scene\n")
+    assert cli._config(None, path, None).engine == "scene"
+    assert cli._config("sweep", path, None).engine == "sweep"
+    assert cli._config(None, path, ["engine=sweep"]).engine == "sweep"
 
 
 def test_an_unknown_engine_is_refused():

@@ -17,8 +17,9 @@ PACKAGES = ("img2three_ros", "torch", "numpy", "opencv-python", "opencv-python-h
 def run_info(bag: Path, config: Config, device: str, frames: str, command: str) -> RunInfo:
     """Bag with the digests of its files, the whole configuration, versions, command and time (UTC)."""
     return RunInfo(
-        bag=str(bag), bag_sha256=file_digests(bag), engine=config.engine, device=device, frames=frames,
-        command=command, date=datetime.now(timezone.utc).isoformat(timespec="seconds"), versions=versions(),
+        bag=str(bag), bag_sha256=file_digests(bag), weights_sha256=_weights_digest(config),
+        engine=config.engine, device=device, frames=frames, command=command,
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"), versions=versions(),
         config={leaf.path: leaf.value for leaf in settings(config)})
 
 
@@ -37,6 +38,15 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def _weights_digest(config: Config) -> dict[str, str]:
+    """Of the file the engine read, if it reads one."""
+    if config.engine != "scene":
+        return {}
+    from ..reconstruction.scene_engine import weights_file
+
+    return file_digests(weights_file(config.scene.weights))
 
 
 def _sha256(path: Path) -> str:

@@ -156,7 +156,7 @@ def _camera_section(image: DepthImage, scores: CameraScores, scan: FrameScan) ->
 def _provenance(result: EvaluationResult) -> str:
     run = result.run
     rows = [("bag", run.bag), ("command", run.command), ("date (UTC)", run.date), ("device", run.device),
-            *((f"sha256 {name}", digest) for name, digest in run.bag_sha256.items()),
+            *((f"sha256 {name}", digest) for name, digest in (*run.bag_sha256.items(), *run.weights_sha256.items())),
             *((f"version of {name}", text) for name, text in run.versions.items())]
     config = [(name, str(value)) for name, value in run.config.items()]
     return ("<h2>Where it comes from</h2>" + _table(("", ""), rows, "", wrap=True)

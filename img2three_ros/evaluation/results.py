@@ -60,10 +60,12 @@ class FrameCounts:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What was run, to run it again. bag_sha256: file name -> digest; config: dotted path -> value."""
+    """What was run, to run it again. bag_sha256, weights_sha256: file name -> digest, none for an engine without
+    weights; config: dotted path -> value."""
 
     bag: str
     bag_sha256: Mapping[str, str]
+    weights_sha256: Mapping[str, str]
     engine: str
     device: str
     frames: str

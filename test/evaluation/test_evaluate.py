@@ -167,7 +167,7 @@ def test_a_wrong_lidar_topic_is_named(tmp_path):
 
 
 def test_a_small_recording_goes_all_the_way(tmp_path):
-    config = with_overrides(Config(), {"prepare.pixels": 4096, "sweep.planes": 16})
+    config = with_overrides(Config(), {"engine": "sweep", "prepare.pixels": 4096, "sweep.planes": 16})
     bag = write_bag(tmp_path / "bag", instants=2)
     result = evaluate_bag(bag, tmp_path / "out", config, command="img2three evaluate bag")
     assert result.frames.processed == 2 and result.frames.rejected == 0
@@ -181,7 +181,7 @@ def test_a_small_recording_goes_all_the_way(tmp_path):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["kitti_stereo", "nuscenes_surround", "ddad_surround"])
 def test_real_recordings_are_scored(realdata, tmp_path, name):
-    result = evaluate_bag(realdata(name), tmp_path, Config())
+    result = evaluate_bag(realdata(name), tmp_path, with_overrides(Config(), {"engine": "sweep"}))
     assert result.frames.rejected == 0 and result.frames.scored == 1
     assert all(camera.hits > 1000 for camera in result.depth.values())
     # Hidden points behind foreground included, a working reconstruction beats the flat road by far.

@@ -12,7 +12,7 @@ import pytest
 from evaluation_scene import reconstruction, scan
 from rich.console import Console
 
-from img2three_ros.config import Config
+from img2three_ros.config import Config, with_overrides
 from img2three_ros.evaluation.cloud_metrics import cloud_distances, cloud_scores
 from img2three_ros.evaluation.curve import risk_coverage_svg
 from img2three_ros.evaluation.depth_metrics import RiskPoint, hit_pixels, lidar_hits
@@ -91,6 +91,17 @@ def test_page_says_where_it_comes_from(result):
     for text in ("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", "drive.mcap", "sweep.planes",
                  "img2three evaluate &#x27;a &amp; b&#x27; &lt;bag&gt;", "x &lt; y", "Not met: too bad", "numpy"):
         assert text in html
+
+
+def test_weights_are_named_by_their_digest(tmp_path):
+    (tmp_path / "drive.mcap").write_bytes(b"")
+    (tmp_path / "w.safetensors").write_bytes(b"abc")
+    config = with_overrides(Config(), {"engine": "scene", "scene.weights": str(tmp_path / "w.safetensors")})
+    info = run_info(tmp_path / "drive.mcap", config, "cpu", "last", "evaluate")
+    assert info.weights_sha256 == {
+        "w.safetensors": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    assert run_info(tmp_path / "drive.mcap", with_overrides(config, {"engine": "sweep"}), "cpu", "last",
+                    "evaluate").weights_sha256 == {}
 
 
 def test_metrics_have_the_paths_that_requirements_name(result):

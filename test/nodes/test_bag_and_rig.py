@@ -158,8 +158,9 @@ def test_real_engine_on_a_looped_recording_with_sim_time(namespace, tmp_path):
     pytest.importorskip("tf2_msgs")
     bag, rig = write_bag(tmp_path / "bag"), rig_file(tmp_path / "rig.yaml", namespace, placed=False)
     vehicle = Vehicle(namespace, ())
-    parameters = (f"rig_file:={rig}", "use_sim_time:=true", "prepare.pixels:=4096", "sweep.planes:=8", "threads:=1",
-                  "occupancy.voxel_size:=1.0", "keyframes.count:=1", "status.period:=0.2")
+    parameters = (f"rig_file:={rig}", "engine:=sweep", "use_sim_time:=true", "prepare.pixels:=4096",
+                  "sweep.planes:=8", "threads:=1", "occupancy.voxel_size:=1.0", "keyframes.count:=1",
+                  "status.period:=0.2")
     with Process(node_command(namespace, *parameters, command=REAL_NODE), tmp_path / "node.log") as node:
         vehicle.wait(lambda: vehicle.status.get("state", "INACTIVE") != "INACTIVE", 60)
         with Process(player_command(bag, "--loop", "--rate", "0.5", namespace=namespace), tmp_path / "player.log"):

@@ -217,7 +217,7 @@ def test_accumulator_keeps_millimetres_far_from_the_origin():
 def test_the_real_pipeline_is_deterministic(tmp_path):
     from img2three_ros.config import Config, with_overrides
 
-    config = with_overrides(Config(), {"sweep.planes": 8, "device": "cpu"})
+    config = with_overrides(Config(), {"engine": "sweep", "sweep.planes": 8, "device": "cpu"})
     bag = write_bag(tmp_path / "bag", instants=2, cameras=("front",))
     for name in ("one", "two"):
         summary = reconstruct_bag(bag, tmp_path / name, config, depth=True, voxels=True)

@@ -11,7 +11,7 @@ from img2three_ros.simulation.settings import SimulationConfig
 from img2three_ros.simulation.vehicle import SimulatedVehicle
 from img2three_ros.structures import FREE, OCCUPIED, UNKNOWN, Frame
 
-CONFIG = with_overrides(Config(), {"prepare.pixels": 61_440})
+CONFIG = with_overrides(Config(), {"engine": "sweep", "prepare.pixels": 61_440})
 CAMERAS = ("front", "front_left", "back")
 
 
