@@ -20,8 +20,8 @@ from .trajectories import Road
 GROUND_RANGE = 700.0
 """Beyond this depth the ground is haze (sky), metres."""
 
-_STEPS = (*(2.5 * 1.25**index for index in range(25)), GROUND_RANGE)
-_REFINEMENTS = 5
+_STEPS = (*(2.5 * 1.18**index for index in range(34)), GROUND_RANGE)
+_REFINEMENTS = 8
 _GUESS_REFINEMENTS = 2
 _KERB_REFINEMENTS = 2
 _PLANE = 0.02
@@ -103,8 +103,8 @@ class GroundView:
             index = ((down < 0.0) & (upper < GROUND_RANGE)).reshape(-1).nonzero().squeeze(1)
         else:
             world = torch.stack([r[i, 0] * x + r[i, 1] * y + r[i, 2] * z for i in range(3)])
-            lower = self._on_terrain(world).reshape(-1)
-            index = torch.isfinite(lower).nonzero().squeeze(1)
+            lower, upper = (level.reshape(-1) for level in self._on_terrain(world))
+            index = (torch.isfinite(lower) | torch.isfinite(upper)).nonzero().squeeze(1)
         if len(index) == 0:
             return depth
         dx = (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z).reshape(-1)[index]
@@ -113,20 +113,25 @@ class GroundView:
         if kerb and flat:
             found = self._with_kerbs(dx, dy, upper.reshape(-1)[index], last)
         elif kerb:
-            found = self._with_kerbs_on_terrain(dx, dy, down.reshape(-1)[index], last)
+            ray = torch.stack((dx, dy, down.reshape(-1)[index]))
+            found = self._with_kerbs_on_terrain(ray, upper.reshape(-1)[index], last)
         depth.view(-1)[index] = torch.where(found > NEAR, found, torch.inf)
         return depth
 
-    def _with_kerbs_on_terrain(self, dx: Tensor, dy: Tensor, dz: Tensor, last: Tensor) -> Tensor:
-        """As ``_with_kerbs`` for rays that meet the level of roads at ``last``."""
+    def _with_kerbs_on_terrain(self, ray: Tensor, first: Tensor, last: Tensor) -> Tensor:
+        """As ``_with_kerbs`` for rays (3, N); ``first`` is NaN where it is still to be found, ``last`` inf for rays
+        that pass over a crest of the road's level."""
         kerb, found = self.road.section.kerb, last.clone()
         # Well inside the road no pavement lies before; rays that graze the ground pass farther below its level.
-        passed = kerb * last / max(self._clearance_here() - kerb, 0.2) * torch.hypot(dx, dy)
-        index = (self._beside(dx, dy, last) > -2.0 * passed).nonzero().squeeze(1)
+        passed = kerb * last / max(self._clearance_here() - kerb, 0.2) * torch.hypot(ray[0], ray[1])
+        beside = self._beside(ray[0], ray[1], torch.where(torch.isfinite(last), last, first))
+        index = (torch.isfinite(last) & (torch.isfinite(first) | (beside > -2.0 * passed))).nonzero().squeeze(1)
         if len(index):
-            ray, last = torch.stack((dx[index], dy[index], dz[index])), last[index]
-            found[index] = self._with_kerbs(ray[0], ray[1], self._pavement_before(ray, last), last)
-        return found
+            chosen, before = ray[:, index], first[index]
+            before = torch.where(torch.isfinite(before), before, self._pavement_before(chosen, last[index]))
+            found[index] = self._with_kerbs(chosen[0], chosen[1], before, last[index])
+        crest = torch.isinf(last) & torch.isfinite(first) & (beside >= 0.0)
+        return torch.where(crest, first, found)
 
     def _with_kerbs(self, dx: Tensor, dy: Tensor, first: Tensor, last: Tensor) -> Tensor:
         """Depth at which rays end that meet the level of pavements at ``first`` and of roads at ``last``."""
@@ -142,8 +147,10 @@ class GroundView:
         x, y, z = self.origin
         return max(z - self.road.height(x, y), 0.01)
 
-    def _on_terrain(self, ray: Tensor) -> Tensor:
-        """(T, R) depths at which rays (3, T, R) along the world's axes meet the terrain, inf where they do not."""
+    def _on_terrain(self, ray: Tensor) -> tuple[Tensor, Tensor]:
+        """Depths (T, R) at which rays (3, T, R) along the world's axes meet the terrain, and the terrain raised by
+        the kerb; inf where they do not. The latter are NaN in the midst of the ground, where they come shortly before
+        the former."""
         corners = [0, TILE - 1, TILE * (TILE - 1), TILE * TILE - 1, TILE * TILE // 2 + TILE // 2]
         tiles = ray.shape[1]
         samples = ray[:, :, corners]
@@ -164,10 +171,14 @@ class GroundView:
             found[plane] = torch.where(sure, started, torch.nan)
         found[rest] = torch.nan
         open_rays = torch.isnan(found).reshape(-1).nonzero().squeeze(1)
+        raised = torch.full_like(found, torch.nan)
         if len(open_rays):
             start = clear.repeat_interleave(TILE * TILE)[open_rays]
-            found.view(-1)[open_rays] = self._marched(ray.reshape(3, -1)[:, open_rays], start)[0]
-        return found
+            chosen = ray.reshape(3, -1)[:, open_rays]
+            found.view(-1)[open_rays] = self._marched(chosen, start)[0]
+            if self.road.section.kerb:
+                raised.view(-1)[open_rays] = self._marched(chosen, start, lift=self.road.section.kerb)[0]
+        return found, raised
 
     def _from_guess(self, ray: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Depths near a first guess at which rays (3, ...) meet the terrain (secant), and where that is sure."""
@@ -179,7 +190,7 @@ class GroundView:
             step = value * (depth - before) / _not_zero(value - at_before)
             before, at_before = depth, value
             depth = depth - torch.clamp(step, -0.1 * depth, 0.1 * depth)
-        return depth, value.abs() < 0.01
+        return depth, value.abs() < 0.004
 
     def _clearance(self, ray: Tensor, depth: Tensor) -> Tensor:
         """Height of rays (3, ...) above the terrain (without kerbs) at a depth."""
@@ -187,11 +198,11 @@ class GroundView:
         return z + depth * ray[2] - terrain_height(self.road, x + depth * ray[0], y + depth * ray[1])
 
     def _marched(self, rays: Tensor, start: Tensor | None = None,
-                 extent: Tensor | None = None) -> tuple[Tensor, Tensor]:
+                 extent: Tensor | None = None, lift: float = 0.0) -> tuple[Tensor, Tensor]:
         """Of N rays (3, N): depth (N,) at which they meet the terrain, inf where they do not, and the number (N,) of
         the last step up to which the ground stays farther below them than ``extent`` (N,) times the depth.
 
-        start: (N,) number of the step to begin with.
+        start: (N,) number of the step to begin with; lift: metres by which the terrain is raised.
         """
         terrain = self.road.terrain
         low, high = torch.zeros_like(rays[0]), torch.full_like(rays[0], torch.inf)
@@ -207,7 +218,7 @@ class GroundView:
                 before = step
                 continue
             ray = rays[:, waiting]
-            value = self._clearance(ray, torch.full_like(ray[0], step))
+            value = self._clearance(ray, torch.full_like(ray[0], step)) - lift
             if extent is not None:
                 close = waiting[value < extent[waiting] * step]
                 clear[close] = clear[close].clamp(max=max(number - 1, 0))
@@ -216,19 +227,20 @@ class GroundView:
             low[waiting] = torch.where(met, before, step)
             at_low[waiting] = torch.where(met, at_low[waiting], value)
             # What rises and is above all ground already never comes back to it.
-            gone = (ray[2] >= 0.0) & (self.origin[2] + step * ray[2] > terrain.highest)
+            gone = (ray[2] >= 0.0) & (self.origin[2] + step * ray[2] > terrain.highest + lift)
             waiting, before = waiting[~met & ~gone], step
         index = torch.isfinite(high).nonzero().squeeze(1)
         depth = torch.full_like(low, torch.inf)
-        depth[index] = self._between(rays[:, index], low[index], high[index], at_low[index], at_high[index])
+        depth[index] = self._between(rays[:, index], low[index], high[index], at_low[index], at_high[index], lift)
         return depth, clear
 
-    def _between(self, ray: Tensor, low: Tensor, high: Tensor, at_low: Tensor, at_high: Tensor) -> Tensor:
+    def _between(self, ray: Tensor, low: Tensor, high: Tensor, at_low: Tensor, at_high: Tensor,
+                 lift: float) -> Tensor:
         """Depths between low and high where rays (3, N) meet the terrain (regula falsi after Illinois)."""
         before = None
         for _ in range(_REFINEMENTS):
             middle = low + (high - low) * (at_low / (at_low - at_high).clamp(min=1e-9)).clamp(0.0, 1.0)
-            value = self._clearance(ray, middle)
+            value = self._clearance(ray, middle) - lift
             above = value > 0.0
             # An end that stays twice counts half, so that the next point falls on its side.
             half = 1.0 if before is None else torch.where(above == before, 0.5, 1.0)
