@@ -38,13 +38,15 @@ Report = Callable[[str], None]
 class CachedView:
     """One undistorted image. image: (H, W, 3) uint8 RGB; mask: (H, W) bool, False = ego vehicle or outside;
     intrinsics: (3, 3); T_base_camera: (4, 4) into ``base_link`` at the frame's stamp; depth: (H, W) float32 metres,
-    NaN = unknown, inf = nothing there; None = no depth image."""
+    NaN = unknown, inf = nothing there; None = no depth image; name, camera: of the camera, and its number in the
+    recording."""
 
     image: NDArray[np.uint8]
     mask: NDArray[np.bool_]
     intrinsics: NDArray[np.float64]
     T_base_camera: Matrix
     depth: NDArray[np.float32] | None
+    name: str
     camera: int
 
 
@@ -162,7 +164,7 @@ def _view(image: CameraImage, frame: Frame, undistort: Undistorter, depth: NDArr
     if image.T_odom_base is not None and frame.T_odom_base is not None:
         T_base_camera = inverse(frame.T_odom_base) @ image.T_odom_base @ T_base_camera
     return CachedView(undistort(image.image, mapping), mask, mapping.calibration.intrinsics, T_base_camera,
-                      None if depth is None else _undistorted_depth(depth, calibration, mapping), camera)
+                      None if depth is None else _undistorted_depth(depth, calibration, mapping), image.name, camera)
 
 
 def _undistorted_depth(depth: NDArray[np.float32], calibration: CameraCalibration,
@@ -196,7 +198,7 @@ def _save(path: Path, frame: CachedFrame) -> None:
         content[f"image{number}"] = _encoded(".jpg", view.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         content[f"mask{number}"] = _encoded(".png", view.mask.astype(np.uint8), [])
         content[f"intrinsics{number}"], content[f"T_base_camera{number}"] = view.intrinsics, view.T_base_camera
-        content[f"camera{number}"] = view.camera
+        content[f"name{number}"], content[f"camera{number}"] = view.name, view.camera
         if view.depth is not None:
             content[f"depth{number}"] = view.depth
     np.savez(path, **content)
@@ -206,7 +208,8 @@ def _load_view(data: Any, number: int) -> CachedView:
     image, mask = _decoded(data[f"image{number}"], cv2.IMREAD_COLOR), _decoded(data[f"mask{number}"],
                                                                               cv2.IMREAD_GRAYSCALE)
     return CachedView(np.ascontiguousarray(image[..., ::-1]), np.asarray(mask > 0), data[f"intrinsics{number}"],
-                      data[f"T_base_camera{number}"], data.get(f"depth{number}"), int(data[f"camera{number}"]))
+                      data[f"T_base_camera{number}"], data.get(f"depth{number}"), str(data[f"name{number}"]),
+                      int(data[f"camera{number}"]))
 
 
 def _decoded(data: NDArray[np.uint8], how: int) -> NDArray[np.uint8]:

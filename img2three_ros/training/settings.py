@@ -40,6 +40,7 @@ class DataConfig:
     simulated: SimulatedGroupSettings = field(default_factory=SimulatedGroupSettings)
     bags: tuple[str, ...] = setting((), "bags: rosbag2 folders or files")
     cache: str = setting("", "bags: folder for decoded frames; empty = 'frames' in the output folder")
+    rig: str = setting("", "bags: rig file with topics, extrinsics, calibrations, masks; empty = found in the bags")
     supervision: str = setting("auto", "bags: LiDAR scans or depth images; auto takes depth images where there are "
                                "some", choices=("auto", "lidar", "depth"))
 

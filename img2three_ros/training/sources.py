@@ -26,10 +26,12 @@ def group_sources(config: TrainConfig, output: Path) -> Sources:
         settings = config.data.simulated
         unseen = replace(settings, seed=settings.seed + 1, groups_per_world=1)
         return Sources(SimulatedGroups(settings), SimulatedGroups(unseen))
-    from ..data.bag_groups import BagGroups, prepare_bags
+    from ..data.bag_cache import prepare_bags
+    from ..data.bag_groups import BagGroups
 
     if not config.data.bags:
         raise InputError("parameter", "data.kind = 'bags', but data.bags names no recording")
     cache = Path(config.data.cache) if config.data.cache else output / "frames"
-    frames = prepare_bags(tuple(map(Path, config.data.bags)), cache, config.data.supervision)
+    rig = Path(config.data.rig) if config.data.rig else None
+    frames = prepare_bags(tuple(map(Path, config.data.bags)), cache, config.data.supervision, rig)
     return Sources(BagGroups(frames, held_out=False), BagGroups(frames, held_out=True))
