@@ -21,10 +21,10 @@ GROUND_RANGE = 700.0
 """Beyond this depth the ground is haze (sky), metres."""
 
 _STEPS = (*(2.5 * 1.18**index for index in range(34)), GROUND_RANGE)
-_REFINEMENTS = 8
+_REFINEMENTS = 6
 _GUESS_REFINEMENTS = 2
 _KERB_REFINEMENTS = 2
-_PLANE = 0.02
+_PLANE = 0.05
 """Share by which the inverse depth in the middle of a tile may differ from a plane through its corners."""
 
 
@@ -176,8 +176,10 @@ class GroundView:
             start = clear.repeat_interleave(TILE * TILE)[open_rays]
             chosen = ray.reshape(3, -1)[:, open_rays]
             found.view(-1)[open_rays] = self._marched(chosen, start)[0]
-            if self.road.section.kerb:
-                raised.view(-1)[open_rays] = self._marched(chosen, start, lift=self.road.section.kerb)[0]
+            horizon = (~met).repeat_interleave(TILE * TILE)[open_rays]
+            if self.road.section.kerb and bool(horizon.any()):
+                above = self._marched(chosen[:, horizon], start[horizon], lift=self.road.section.kerb)[0]
+                raised.view(-1)[open_rays[horizon]] = above
         return found, raised
 
     def _from_guess(self, ray: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
