@@ -9,8 +9,9 @@ Lengths along a ray are multiples of its direction, whose z is 1 in the optical 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ _NEVER_ZERO = 1e-20  # keeps rays along an axis from dividing 0 by 0; lost in ro
 _SMALLEST_CASTER = 0.5  # metres across
 _NEAREST_ROUNDS = (2, 2, 4, 8, 16)  # candidates a tile tries at once: few at first, since near ones hide others
 _SHADOW_ROUNDS = (4, 8, 16)
+_PAIRS = 256  # of tiles and candidates that a round tries at least, where there are as many
 _CORNERS = np.array([(x, y, z, 1.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
 _EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1])
 
@@ -90,22 +92,35 @@ def sensor_scene(primitives: PrimitiveSet, T_world_sensor: Matrix, sun: NDArray[
                  device: torch.device | str) -> SensorScene:
     """Primitives as a sensor meets them (computed in float64). sun: (3,) unit vector towards the sun, world."""
     T_sensor_unit = np.linalg.inv(T_world_sensor) @ primitives.T_world_unit
-    corners = (T_sensor_unit @ _CORNERS.T)[:, :3]
-    ahead = np.flatnonzero(corners[:, 2].max(1) > NEAR)
-    order = ahead[np.argsort(corners[ahead, 2].min(1), kind="stable")]
+    linear, centre = T_sensor_unit[:, :3, :3], T_sensor_unit[:, :3, 3]
     towards = T_world_sensor[:3, :3].T @ sun
     axes = np.vstack((np.linalg.svd(towards[None, :])[2][1:], towards))
-    from_sun = axes @ corners
+    # Half extents of the hull along an axis: the sum over its edges.
+    along_sun, half_sun = centre @ axes.T, np.abs(np.einsum("ai,pij->paj", axes, linear)).sum(2)
+    half_depth = np.abs(linear[:, 2]).sum(1)
+    ahead = np.flatnonzero(centre[:, 2] + half_depth > NEAR)
+    order = ahead[np.argsort((centre[:, 2] - half_depth)[ahead], kind="stable")]
+    corners = (T_sensor_unit[order, :3] @ _CORNERS.T).transpose(0, 2, 1)
 
     def tensor(values: NDArray[np.float64]) -> Tensor:
         return torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)
 
     return SensorScene(
-        torch.tensor(primitives.kind, device=device),
-        tensor(np.linalg.inv(T_sensor_unit)[:, :3].reshape(len(primitives), 12).T),
-        torch.tensor(order, device=device), tensor(np.maximum(corners[order, 2].min(1), NEAR)),
-        tensor(_outline(corners[order].transpose(0, 2, 1))), tensor(axes), tensor(from_sun.min(2).T),
-        tensor(from_sun.max(2).T))
+        torch.tensor(primitives.kind, device=device), tensor(_inverted(linear, centre)),
+        torch.tensor(order, device=device), tensor(np.maximum((centre[:, 2] - half_depth)[order], NEAR)),
+        tensor(_outline(corners)), tensor(axes), tensor((along_sun - half_sun).T), tensor((along_sun + half_sun).T))
+
+
+def _inverted(linear: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inverses (12, P), row by row, of affine maps with linear parts (P, 3, 3) and places (P, 3)."""
+    a, b, c = linear.transpose(2, 1, 0)  # columns, (3, P) each
+
+    def cross(v: NDArray[np.float64], w: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.stack((v[1] * w[2] - v[2] * w[1], v[2] * w[0] - v[0] * w[2], v[0] * w[1] - v[1] * w[0]))
+
+    rows = np.stack((cross(b, c), cross(c, a), cross(a, b)))
+    rows /= (a * rows[0]).sum(0)
+    return np.concatenate((rows, -(rows * centre.T).sum(1)[:, None]), axis=1).reshape(12, -1)
 
 
 def _outline(corners: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -135,11 +150,8 @@ def nearest_hits(rays: RayTiles, scene: SensorScene, limit: Tensor, chunk: int =
     in_image = ((box_low <= high.amax(1)[:, None]) & (box_high >= low.amin(1)[:, None])).all(0)
     for kind in KINDS:
         chosen = (in_image & (kinds == kind)).nonzero().squeeze(1)
-        for tile, candidates in _rounds(_overlapping(box_low[:, chosen], box_high[:, chosen], low, high),
-                                        _NEAREST_ROUNDS):
-            first = chosen[candidates[:, 0]]  # the nearest of the round
-            still_open = best[tile].amax(1) > scene.near[first]
-            tile, candidates = tile[still_open], candidates[still_open]
+        touches = _overlapping(box_low[:, chosen], box_high[:, chosen], low, high)
+        for tile, candidates in _rounds(touches, _NEAREST_ROUNDS, partial(_may_hide, best, scene.near[chosen])):
             for t, c in _chunks(tile, candidates, chunk // best.shape[1]):
                 primitive = scene.visible[chosen[c.clamp(min=0)]]
                 depth = _hit(kind, scene.to_unit[:, primitive], rays.directions[:, t])
@@ -151,6 +163,11 @@ def nearest_hits(rays: RayTiles, scene: SensorScene, limit: Tensor, chunk: int =
                 best[t] = torch.where(nearer, depth, before)
                 found[t] = torch.where(nearer, primitive.gather(1, which), found[t])
     return best, found
+
+
+def _may_hide(best: Tensor, near: Tensor, tile: Tensor, candidate: Tensor) -> Tensor:
+    """(K,) bool: whether a candidate begins before a tile's farthest hit so far."""
+    return best[tile].amax(1) > near[candidate]
 
 
 def shadows(points: Tensor, owner: Tensor, lit: Tensor, scene: SensorScene, chunk: int = 1 << 16) -> Tensor:
@@ -173,9 +190,8 @@ def shadows(points: Tensor, owner: Tensor, lit: Tensor, scene: SensorScene, chun
     for kind in KINDS:
         chosen = order[scene.kind[order] == kind]
         touches = _overlapping(scene.sun_low[:, chosen], scene.sun_high[:, chosen], low, high)
-        for tile, candidates in _rounds(touches, _SHADOW_ROUNDS):
-            bright = ~dark[tile].all(1)
-            for t, c in _chunks(tile[bright], candidates[bright], chunk // lit.shape[1]):
+        for tile, candidates in _rounds(touches, _SHADOW_ROUNDS, lambda t, c: ~dark[t].all(1)):
+            for t, c in _chunks(tile, candidates, chunk // lit.shape[1]):
                 primitive = chosen[c.clamp(min=0)]  # a padded place repeats a candidate of the round
                 covered = _covers(kind, scene.to_unit[:, primitive], points[:, t], scene.sun[2])
                 covered &= (owner[t][:, None] != primitive[:, :, None]) & (c >= 0).unsqueeze(-1)
@@ -192,23 +208,29 @@ def _overlapping(box_low: Tensor, box_high: Tensor, low: Tensor, high: Tensor) -
     return touches
 
 
-def _rounds(touches: Tensor, sizes: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
+def _rounds(touches: Tensor, sizes: tuple[int, ...],
+            is_open: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """(P, T) which primitives may touch which tiles -> rounds of (tiles (K,), candidates (K, size), -1 = none left).
 
-    Every tile tries its candidates in the order of P; ``sizes`` are the candidates per round, the last repeats.
+    Every open tile tries its candidates in the order of P; ``sizes`` are the least candidates per round, the last
+    repeats; few tiles try more at once. is_open: tiles (K,) and their next candidates (K,) -> (K,) bool; what is
+    closed stays closed.
     """
     turn = touches.cumsum(0, dtype=torch.int32) - 1
     primitive, tile = touches.nonzero(as_tuple=True)
     counts = touches.sum(0)
     most = int(counts.max()) if len(primitive) else 0
-    table = torch.full((touches.shape[1], most + max(sizes)), -1, dtype=torch.int64, device=touches.device)
+    table = torch.full((touches.shape[1], most), -1, dtype=torch.int64, device=touches.device)
     table[tile, turn[primitive, tile].long()] = primitive
-    start, number = 0, 0
-    while start < most:
-        size = sizes[min(number, len(sizes) - 1)]
-        waiting = (counts > start).nonzero().squeeze(1)
+    waiting, start, number = (counts > 0).nonzero().squeeze(1), 0, 0
+    while len(waiting):
+        waiting = waiting[is_open(waiting, table[waiting, start])]
+        if len(waiting) == 0:
+            break
+        size = max(sizes[min(number, len(sizes) - 1)], _PAIRS // len(waiting))
         yield waiting, table[waiting, start:start + size]
         start, number = start + size, number + 1
+        waiting = waiting[counts[waiting] > start]
 
 
 def _chunks(tile: Tensor, candidates: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
