@@ -22,7 +22,13 @@ class Batch:
     depth: Tensor
 
 
-def batch_of(groups: Sequence[ViewGroup], device: torch.device | str = "cpu") -> Batch:
+def on_device(group: ViewGroup, device: torch.device) -> ViewGroup:
+    """The same group with all tensors on a device."""
+    return ViewGroup(**{field.name: getattr(group, field.name).to(device, non_blocking=True)
+                        for field in fields(ViewGroup)})
+
+
+def batch_of(groups: Sequence[ViewGroup]) -> Batch:
     """Concatenate groups of one image size; rows of sources are shifted so that they stay within their group."""
     width = max(group.sources.shape[1] for group in groups)
     sources, first = [], 0
@@ -32,10 +38,9 @@ def batch_of(groups: Sequence[ViewGroup], device: torch.device | str = "cpu") ->
         first += len(group.images)
 
     def joined(name: str) -> Tensor:
-        return torch.cat([getattr(group, name) for group in groups]).to(device, non_blocking=True)
+        return torch.cat([getattr(group, name) for group in groups])
 
-    geometry = ViewGeometry(joined("intrinsics"), joined("T_base_camera"), joined("mask"),
-                            torch.cat(sources).to(device))
+    geometry = ViewGeometry(joined("intrinsics"), joined("T_base_camera"), joined("mask"), torch.cat(sources))
     return Batch(joined("images").float() / 255.0, geometry, joined("depth"))
 
 
@@ -49,20 +54,21 @@ def mirrored(group: ViewGroup) -> ViewGroup:
     intrinsics = group.intrinsics.clone()
     intrinsics[:, 0, 2] = width - 1 - intrinsics[:, 0, 2]
     intrinsics[:, 0, 1] = -intrinsics[:, 0, 1]
-    base = torch.diag(torch.tensor((1.0, -1.0, 1.0, 1.0), dtype=torch.float64))
-    camera = torch.diag(torch.tensor((-1.0, 1.0, 1.0, 1.0), dtype=torch.float64))
+    base, camera = (torch.diag(torch.tensor(signs, dtype=torch.float64)).to(group.T_base_camera.device)
+                    for signs in ((1.0, -1.0, 1.0, 1.0), (-1.0, 1.0, 1.0, 1.0)))
     return replace(group, images=group.images.flip(3), mask=group.mask.flip(2), depth=group.depth.flip(2),
                    moving=group.moving.flip(2), intrinsics=intrinsics,
                    T_base_camera=base @ group.T_base_camera @ camera)
 
 
-def relit(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> Tensor:
+def relit(images: Tensor, seed: int, strength: float = 1.0) -> Tensor:
     """Images (V, 3, H, W) uint8 with random gain, gamma, colour cast, contrast and noise, each view its own, rounded
     back to uint8.
 
-    Every operation is on one pixel alone, so truth stays true. generator: on the CPU.
+    Every operation is on one pixel alone, so truth stays true. The same seed gives the same on the same device.
     """
-    views = len(images)
+    views, device = len(images), images.device
+    generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).clamp(-2.5, 2.5) * strength
@@ -72,11 +78,12 @@ def relit(images: Tensor, generator: torch.Generator, strength: float = 1.0) -> 
     gamma = (0.12 * normal(views, 1, 1, 1)).exp()
     sigma = 0.012 * normal(views, 1, 1, 1).abs()
     levels = torch.arange(256, dtype=torch.float32).reshape(1, 1, 1, 256) / 255.0
-    table = (levels.clamp(min=1e-6) ** gamma * gain).reshape(views, 3, 256)
+    table = (levels.clamp(min=1e-6) ** gamma * gain).reshape(views, 3, 256).to(device)
     index = images.reshape(views, 3, -1).long()
     lit = table.gather(2, index).reshape(images.shape)
-    grain = torch.randn((views, 1, *images.shape[2:]), generator=generator)
-    return ((lit + sigma * grain) * 255.0).round_().clamp_(0.0, 255.0).to(torch.uint8)
+    local = torch.Generator(device).manual_seed(seed)
+    grain = torch.randn((views, 1, *images.shape[2:]), generator=local, device=device)
+    return ((lit + sigma.to(device) * grain) * 255.0).round_().clamp_(0.0, 255.0).to(torch.uint8)
 
 
 def as_arrays(group: ViewGroup) -> dict[str, object]:

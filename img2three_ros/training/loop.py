@@ -116,7 +116,7 @@ class Trainer:
         optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(len(PARTS) + 1, device=self.group.device)
         for groups in parts:
-            batch = batch_of(groups, self.group.device)
+            batch = batch_of(groups)
             prediction = self.estimate(self.network, batch)
             total, found = objective(prediction, self.planes, batch.depth, batch.geometry.mask,
                                      batch.geometry.intrinsics, self.config.objective)
@@ -154,7 +154,9 @@ class Trainer:
     def _validate(self, step: int) -> None:
         """Scores of the average; new best weights are kept."""
         if self.held_out is None:
-            self.held_out = held_out_groups(self.held_out_source, self.config.validation, self.output / "validation.pt")
+            data = self.config.data
+            self.held_out = held_out_groups(self.held_out_source, self.config.validation, self.output / "validation.pt",
+                                            f"{data.kind} {data.simulated.seed} {data.bags}")
         found, _ = validate(self._average, self.held_out, self.group.device)
         assert self.journal is not None
         self.journal.write({"step": step, "seconds": self.progress.seconds,
@@ -228,7 +230,7 @@ class Trainer:
         workers = self.config.data.workers
         data = replace(self.config.data, workers=max(workers // len(mine), 1) if workers else 0)
         return [LaneSamples(self.source, data, self.config.seed, self.plan, self.progress.step,
-                            Lane(number, self.lanes)) for number in mine]
+                            Lane(number, self.lanes), self.group.device) for number in mine]
 
     def _check_lanes(self) -> None:
         if self.lanes % self.group.count:

@@ -21,7 +21,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..data.view_group import ViewGroup
-from .batches import as_arrays, from_arrays, mirrored, relit
+from .batches import as_arrays, from_arrays, mirrored, on_device, relit
 from .settings import DataConfig, Stage
 
 
@@ -72,15 +72,16 @@ def uses(seed: int, lane: Lane, reuse: int, spread: int) -> Iterator[Use]:
 
 
 class LaneSamples:
-    """Groups of one lane, step after step, from ``start`` on; rendered ahead by ``data.workers`` processes.
+    """Groups of one lane on ``device``, step after step, from ``start`` on; rendered ahead by ``data.workers``
+    processes.
 
     waited: seconds the training waited for groups.
     """
 
     def __init__(self, source: GroupSource, data: DataConfig, seed: int, stages: Sequence[Stage], start: int,
-                 lane: Lane = Lane(0, 1)) -> None:
+                 lane: Lane = Lane(0, 1), device: torch.device | str = "cpu") -> None:
         self._source, self._data, self._seed, self._stages, self._lane = source, data, seed, tuple(stages), lane
-        self._start = start
+        self._start, self._device = start, torch.device(device)
         self.waited, self._made = 0.0, 0
 
     def __iter__(self) -> Iterator[list[ViewGroup]]:
@@ -123,13 +124,13 @@ class LaneSamples:
                 step = []
 
     def _augmented(self, group: ViewGroup, use: Use) -> ViewGroup:
+        group = on_device(group, self._device)
         side = random.Random(f"{self._seed} {use.number} side").getrandbits(1)
         if self._data.mirror and (side + use.turn) % 2:
             group = mirrored(group)
         if self._data.light > 0.0:
             light = random.Random(f"{self._seed} {use.number} {use.turn} light").getrandbits(48)
-            generator = torch.Generator().manual_seed(light)
-            group = replace(group, images=relit(group.images, generator, self._data.light))
+            group = replace(group, images=relit(group.images, light, self._data.light))
         return group
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.view_group import ViewGroup
 from ..models.depth_network import DepthPrediction
 from ..visualization.colours import confidence_colours, depth_colours
-from .batches import Batch, as_arrays, batch_of, from_arrays
+from .batches import Batch, as_arrays, batch_of, from_arrays, on_device
 from .samples import GroupSource
 from .settings import ValidationConfig, image_size
 
@@ -38,17 +38,16 @@ class ViewErrors:
     has_sources: bool
 
 
-def held_out_groups(source: GroupSource, config: ValidationConfig, cache: Path | None = None) -> list[ViewGroup]:
-    """The validation groups, made once and kept in ``cache`` for the next start."""
+def held_out_groups(source: GroupSource, config: ValidationConfig, cache: Path, origin: str) -> list[ViewGroup]:
+    """The validation groups, made once and kept in ``cache`` for the next start. origin: says where they are from."""
     size = image_size(config.size)
-    wanted = [config.groups, *size, config.views]
-    if cache is not None and cache.is_file():
+    wanted = [config.groups, *size, config.views, origin]
+    if cache.is_file():
         content = torch.load(cache, weights_only=False)
         if content["made_with"] == wanted:
             return [from_arrays(arrays) for arrays in content["groups"]]
     groups = [source.group(index, size, config.views) for index in range(config.groups)]
-    if cache is not None:
-        torch.save({"made_with": wanted, "groups": [as_arrays(group) for group in groups]}, cache)
+    torch.save({"made_with": wanted, "groups": [as_arrays(group) for group in groups]}, cache)
     return groups
 
 
@@ -58,7 +57,7 @@ def validate(estimate: Estimate, groups: Sequence[ViewGroup], device: torch.devi
     """Scores by name (``SCORES``; NaN where nothing counts) and the errors of each view."""
     errors: list[ViewErrors] = []
     for group in groups:
-        errors.extend(view_errors(estimate(batch_of([group], device)), group))
+        errors.extend(view_errors(estimate(batch_of([on_device(group, device)])), group))
     return scores(errors), errors
 
 
@@ -109,7 +108,7 @@ def calibration_error(errors: Sequence[ViewErrors], bins: int = _BINS) -> float:
 @torch.no_grad()
 def picture(estimate: Estimate, group: ViewGroup, device: torch.device) -> NDArray[np.uint8]:
     """(2 H, 2 W, 3) RGB of the first view of a group: image, estimated depth / confidence, true depth."""
-    prediction = estimate(batch_of([group], device))
+    prediction = estimate(batch_of([on_device(group, device)]))
     image = group.images[0].permute(1, 2, 0).numpy()
     depth = prediction.log_depth[0].float().exp().cpu().numpy()
     truth = group.depth[0].numpy()

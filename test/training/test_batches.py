@@ -69,7 +69,7 @@ def test_light_changes_each_view_on_its_own_and_is_repeatable():
     images = torch.arange(0, 240, 10, dtype=torch.uint8).reshape(1, 1, 4, 6).expand(3, 3, 4, 6).contiguous()
 
     def lit(seed: int, strength: float = 1.0) -> torch.Tensor:
-        return relit(images, torch.Generator().manual_seed(seed), strength)
+        return relit(images, seed, strength)
 
     assert torch.equal(lit(1), lit(1)) and not torch.equal(lit(1), lit(2))
     assert torch.equal(lit(1, 0.0), images)

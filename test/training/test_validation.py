@@ -1,6 +1,7 @@
 """Scores of held-out groups, by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -71,11 +72,13 @@ def test_errors_of_a_prediction_that_is_10_percent_too_far():
 
 def test_held_out_groups_are_made_once(tmp_path):
     config = ValidationConfig(groups=2, size="32x64", views=2)
-    made = held_out_groups(TinyGroups(), config, tmp_path / "validation.pt")
-    kept = held_out_groups(None, config, tmp_path / "validation.pt")  # type: ignore[arg-type]
+    cache = tmp_path / "validation.pt"
+    made = held_out_groups(TinyGroups(), config, cache, "here")
+    kept = held_out_groups(None, config, cache, "here")  # type: ignore[arg-type]
     assert len(kept) == 2 and all(torch.equal(one.images, two.images) for one, two in zip(made, kept, strict=True))
-    more = held_out_groups(TinyGroups(), ValidationConfig(groups=3, size="32x64", views=2), tmp_path / "validation.pt")
-    assert len(more) == 3
+    assert len(held_out_groups(TinyGroups(), replace(config, groups=3), cache, "here")) == 3
+    with pytest.raises(AttributeError):
+        held_out_groups(None, config, cache, "elsewhere")  # type: ignore[arg-type]
 
 
 def test_picture_shows_image_estimate_confidence_and_truth():
