@@ -43,7 +43,8 @@ class DepthPrediction:
     """Depth of R views of H x W pixels.
 
     plane_logits: (R, D, H/8, W/8), distribution over ``DepthNetwork.planes``.
-    log_depths: log of metres, coarse to fine: (R, H/8, W/8), one (R, H/4, W/4) per refinement, and (R, H, W).
+    log_depths: log of metres, coarse to fine: (R, H/8, W/8), the same at (R, H/4, W/4), one more of that size per
+        refinement, and (R, H, W).
     log_scale: (R, H, W), log of the scale of a Laplace distribution around the log depth.
     confidence: (R, H, W), logit of the probability that depth is within 25 % of the truth.
     """
@@ -115,7 +116,7 @@ class DepthNetwork(nn.Module):
         coarse, spread = around_mode(logits.float(), self.planes)
         pair = convex_upsample(torch.stack((coarse, spread), 1), blend, 2)
         log_depth, spread = pair[:, 0], pair[:, 1].clamp(float(step), 0.6)
-        found = [coarse]
+        found = [coarse, log_depth]
         warps, finer = pair_warps(geometry, 4), masked_features(sources.match4, geometry.source_mask)
         rays = rays_in_base(geometry, 4)
         state = _enlarged(hidden, 2)
@@ -145,8 +146,8 @@ def heights(geometry: MatchGeometry, rays: Tensor, depth: Tensor) -> Tensor:
 
 
 def around_mode(logits: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (R, h, w) log depth of the two planes on either side of the most likely one, and the standard deviation
-    of the whole distribution."""
+    """Mean (R, h, w) log depth of the two planes on either side of the most likely one, and the root mean square
+    distance of the whole distribution from it."""
     probability = logits.softmax(1)
     mode = logits.detach().argmax(1, keepdim=True)
     offsets = torch.arange(-2, 3, device=logits.device).reshape(1, -1, 1, 1)
