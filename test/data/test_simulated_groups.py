@@ -22,14 +22,13 @@ def groups(count: int, settings: SimulatedGroupSettings = EXACT, first: int = 0)
 
 @pytest.fixture(scope="module")
 def exact() -> list[ViewGroup]:
-    return groups(12)
+    return groups(6)
 
 
 def test_a_group_follows_from_its_index_alone():
     forward, backward = SimulatedGroups(), SimulatedGroups()
-    forward.group(0, SIZE, 4)
     first = forward.group(7, SIZE, 4)
-    backward.group(20, SIZE, 4)
+    backward.group(15, SIZE, 4)
     again = backward.group(7, SIZE, 4)
     for item in fields(ViewGroup):
         assert torch.equal(torch.nan_to_num(getattr(first, item.name)), torch.nan_to_num(getattr(again, item.name)))
@@ -77,12 +76,12 @@ def agreement(group: ViewGroup, view: int, source: int) -> tuple[int, int]:
 def test_depth_and_poses_of_matched_views_agree(exact):
     fits, total = np.sum([agreement(group, view, int(source)) for group in exact for view in range(6)
                           for source in group.sources[view] if source >= 0], axis=0)
-    assert total > 20_000
+    assert total > 10_000
     assert fits > 0.85 * total
 
 
 def test_the_same_images_come_with_wrong_geometry_where_asked(exact):
-    noisy = groups(12, replace(EXACT, noisy_geometry=1.0, moved_base=1.0))
+    noisy = groups(6, replace(EXACT, noisy_geometry=1.0, moved_base=1.0))
     turned, moved = [], []
     for true, told in zip(exact, noisy, strict=True):
         assert torch.equal(true.images, told.images) and torch.equal(true.depth.nan_to_num(), told.depth.nan_to_num())
@@ -120,16 +119,16 @@ def test_sources_are_those_of_run_time(exact):
             best = best_sources(frusta[view], [frusta[source] for source in found], poses, 3)
             assert [found[index] for index, _ in best] == found
             chosen += len(found)
-    assert chosen > 60
+    assert chosen > 20
 
 
 def test_sources_are_dropped_reduced_and_replaced_as_asked(exact):
-    none = groups(3, replace(EXACT, no_sources=1.0))
+    none = groups(1, replace(EXACT, no_sources=1.0))
     assert all((group.sources == -1).all() for group in none)
-    one = groups(3, replace(EXACT, one_source=1.0))
+    one = groups(2, replace(EXACT, one_source=1.0))
     assert all((group.sources[:, 1:] == -1).all() for group in one)
     assert any((group.sources[:, 0] >= 0).any() for group in one)
-    wrong = groups(6, replace(EXACT, wrong_source=1.0))
+    wrong = groups(4, replace(EXACT, wrong_source=1.0))
     changed = [not torch.equal(group.sources[view], true.sources[view])
                for group, true in zip(wrong, exact, strict=False) for view in range(6)]
     assert np.mean(changed) > 0.3
