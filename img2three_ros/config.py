@@ -70,6 +70,7 @@ class SceneConfig:
     precision: str = setting("auto", "arithmetic of the network: auto takes bf16 where the processor computes in it, "
                              "else fp32", choices=("auto", "fp32", "bf16"))
     max_sources: int = setting(3, "source views matched against each reference view", low=1, high=12)
+    neighbours: bool = setting(True, "match other cameras too; false = each camera only with its own keyframes")
     max_depth: float = setting(100.0, "depth beyond this (such as sky) is not given", unit="m", low=1.0)
     min_confidence: float = setting(0.2, "depth less likely to be right than this is not given", low=0.0, high=1.0)
 

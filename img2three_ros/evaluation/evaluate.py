@@ -18,53 +18,21 @@ from ..ingest.bag_topics import find_lidar
 from ..ingest.rig import CameraRig, load_rig
 from ..reconstruction.pipeline import ReconstructionPipeline
 from ..structures import Frame, InputError
-from .cloud_metrics import CloudDistances, cloud_distances, cloud_scores, joined_distances, seen_by_cameras
-from .depth_metrics import HitPixels, hit_pixels, joined, lidar_hits
 from .lidar import ScanFinder, no_scan_near
-from .occupancy_metrics import OccupancyCounts, occupancy_counts, occupancy_scores
 from .provenance import run_info
 from .report import report_html
-from .results import (
-    MEAN,
-    CameraScores,
-    EvaluationResult,
-    FrameCounts,
-    ScoredInstant,
-    camera_scores,
-    latencies,
-    mean_camera_scores,
-)
+from .results import EvaluationResult, FrameCounts, ScoredInstant, latencies
+from .tally import Tally
 from .thresholds import failures, load_requirements
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(eq=False)
-class _Tally:
-    """What has been measured so far; instants add up."""
-
-    hits: dict[str, list[HitPixels]] = field(default_factory=dict)
-    distances: list[CloudDistances] = field(default_factory=list)
-    counts: OccupancyCounts = field(default_factory=OccupancyCounts)
-    instants: int = 0
-    uncompensated: int = 0
-
-    def add(self, instant: ScoredInstant) -> None:
-        points, result = instant.scan.points, instant.reconstruction
-        for image in result.depth_images:
-            self.hits.setdefault(image.name, []).append(hit_pixels(image, lidar_hits(image, points)))
-        visible = points[seen_by_cameras(points, result.depth_images)]
-        self.distances.append(cloud_distances(result.cloud.points, points, visible))
-        self.counts += occupancy_counts(result.occupancy, points, instant.scan.origin)
-        self.instants += 1
-        self.uncompensated += not instant.scan.compensated
-
-
-@dataclass(eq=False)
 class _Run:
     """What passed through the pipeline. shown: the last instant scored, for the pictures."""
 
-    tally: _Tally = field(default_factory=_Tally)
+    tally: Tally = field(default_factory=Tally)
     shown: ScoredInstant | None = None
     timings: list[dict[str, float]] = field(default_factory=list)
     last_stamp: int = 0
@@ -122,9 +90,8 @@ def evaluate_bag(
     info = run_info(bag, config, str(pipeline.device), frames, command or shlex.join(sys.argv))
     result = EvaluationResult(
         run=info, frames=FrameCounts(run.processed, run.rejected, run.without_lidar, run.tally.instants),
-        depth=_depth(run.tally), cloud=cloud_scores(joined_distances(run.tally.distances)),
-        occupancy=occupancy_scores(run.tally.counts), latency_ms=latencies(run.timings), peak_rss_mb=peak,
-        notes=_notes(run), shown=run.shown)
+        depth=run.tally.depth(), cloud=run.tally.cloud(), occupancy=run.tally.occupancy(),
+        latency_ms=latencies(run.timings), peak_rss_mb=peak, notes=_notes(run), shown=run.shown)
     try:
         result = replace(result, failures=failures(requirements, result.metrics()))
     finally:  # a mistyped threshold must not cost the run
@@ -166,11 +133,6 @@ def _process(frame: Frame, pipeline: ReconstructionPipeline, scans: ScanFinder, 
     run.shown = ScoredInstant(reconstruction, scan)
     if score_now:
         run.tally.add(run.shown)
-
-
-def _depth(tally: _Tally) -> dict[str, CameraScores]:
-    cameras = {name: camera_scores(joined(parts)) for name, parts in tally.hits.items()}
-    return {**cameras, MEAN: mean_camera_scores(list(cameras.values()))}
 
 
 def _notes(run: _Run) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ class FramePreparer:
             name=image.name, stamp=image.stamp, image=tensor.contiguous(),
             intrinsics=torch.from_numpy(mapping.calibration.intrinsics).float().to(self._device),
             mask=torch.from_numpy(_mask(image, mapping)).to(self._device),
-            T_base_camera=_at_reference_stamp(image, frame),
+            T_base_camera=at_reference_stamp(image, frame),
         )
 
 
@@ -72,7 +72,7 @@ def _mask(image: CameraImage, mapping: UndistortionMap) -> NDArray[np.bool_]:
     return np.asarray(mapping.inside & (usable == 255))
 
 
-def _at_reference_stamp(image: CameraImage, frame: Frame) -> Matrix:
+def at_reference_stamp(image: CameraImage, frame: Frame) -> Matrix:
     """Pose of the camera when it exposed, in ``base_link`` at the frame's reference stamp."""
     if image.T_odom_base is None or frame.T_odom_base is None:
         return image.T_base_camera

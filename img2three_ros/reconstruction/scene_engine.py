@@ -74,8 +74,8 @@ class SceneEngine:
         """Depth and confidence of every view of ``frame``; keyframes with ego poses, oldest first."""
         self._learn_ego_mask(frame, keyframes)
         encoded = self._encode(frame, frame.views)
-        references = [_Reference(view, choose_sources(frame, view, keyframes, self.config.max_sources),
-                                 self._mask(view), features)
+        references = [_Reference(view, choose_sources(frame, view, keyframes, self.config.max_sources,
+                                                      self.config.neighbours), self._mask(view), features)
                       for view, features in zip(frame.views, encoded, strict=True)]
         self._encode_sources(references)
         depths: dict[str, DepthView] = {}

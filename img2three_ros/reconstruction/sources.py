@@ -20,9 +20,14 @@ class Source:
     worth: float
 
 
-def choose_sources(frame: PreparedFrame, view: View, keyframes: Sequence[PreparedFrame], count: int) -> list[Source]:
-    """Up to ``count`` views of this instant and of keyframes, best first; none if nothing gives parallax."""
-    candidates = [(other, seen) for other in (frame, *keyframes) for seen in other.views if seen is not view]
+def choose_sources(frame: PreparedFrame, view: View, keyframes: Sequence[PreparedFrame], count: int,
+                   neighbours: bool = True) -> list[Source]:
+    """Up to ``count`` views of this instant and of keyframes, best first; none if nothing gives parallax.
+
+    neighbours: False = only earlier views of the same camera.
+    """
+    candidates = [(other, seen) for other in (frame, *keyframes) for seen in other.views
+                  if seen is not view and (neighbours or seen.name == view.name)]
     poses = [relative_pose(frame, view, other, seen) for other, seen in candidates]
     found = best_sources(_frustum(view), [_frustum(seen) for _, seen in candidates], poses, count)
     return [Source(*candidates[index], poses[index], worth) for index, worth in found]

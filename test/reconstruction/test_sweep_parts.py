@@ -74,6 +74,8 @@ def test_sources_need_parallax_and_overlap():
     expected = inverse(from_xyz_rpy([1.0, 0.0, 0.0]) @ moved.view.T_base_camera) @ from_xyz_rpy([2.0, 0.0, 0.0]) @ point
     seen = moved.T_source_reference @ inverse(now.views[0].T_base_camera) @ point
     np.testing.assert_allclose(seen, expected, atol=1e-9)
+    own = choose_sources(now, now.views[0], [before], 4, False)
+    assert [(source.frame.stamp, source.view.name) for source in own] == [(1, "front")]
     twin = snapshot(3, 2.0, front=mounts["front"])
     assert choose_sources(twin, twin.views[0], [frame(2, [now.views[0]], now.T_odom_base)], 4) == []
 
