@@ -6,6 +6,7 @@ Heavy parts are imported inside the commands, so that ``--help`` is instant.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -128,6 +129,38 @@ def evaluate(
     print_result(result, console)
     if result.failures:
         raise typer.Exit(1)
+
+
+@app.command()
+def ablations(
+    bags: Annotated[list[Path] | None, typer.Argument(help="recordings with LiDAR", metavar="BAG...")] = None,
+    output: Annotated[Path, typer.Option(help="Markdown file to write")] = Path("ablations.md"),
+    seeds: Annotated[int, typer.Option(min=1, help="draws of every random error")] = 2,
+    instants: Annotated[int, typer.Option(min=1, help="last instants of a recording that are used")] = 8,
+    simulated: Annotated[bool, typer.Option(help="measure on held-out simulated drives too")] = True,
+    without_pretrained: Annotated[Path | None, typer.Option(help="weights that started without ImageNet")] = None,
+    config: ConfigFile = None, override: Overrides = None,
+) -> None:
+    """Measure what engine [bold]scene[/] loses without keyframes, neighbours, a camera, or with wrong geometry.
+
+    [bold]Example[/]
+
+    img2three ablations recording/ another/ --output docs/ablations.md
+    """
+    from .evaluation.ablations import Recording, run_ablations
+    from .evaluation.drives import recorded_drive
+    from .evaluation.held_out import held_out, rendered
+
+    settings_ = _config("scene", config, override)
+    drives = [recorded_drive(bag, settings_, instants) for bag in bags or []]
+    recordings = [Recording(drive.name, [drive]) for drive in drives]
+    if simulated:
+        recordings.append(Recording("Simulated, held out: dense truth", rendered(held_out(rigs=("nuscenes", "ddad")))))
+    command = shlex.join(["img2three", *sys.argv[1:]])
+    with _progress("measuring") as progress:
+        page = run_ablations(recordings, output, settings_, command, seeds=seeds,
+                             without_pretrained=without_pretrained, progress=progress)
+    console.print(page, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

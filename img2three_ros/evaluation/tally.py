@@ -32,15 +32,13 @@ class Tally:
     instants: int = 0
     uncompensated: int = 0
 
-    def add(self, instant: ScoredInstant, truth: Mapping[str, NDArray[np.floating]] | None = None,
-            prefix: str = "") -> None:
+    def add(self, instant: ScoredInstant, truth: Mapping[str, NDArray[np.floating]] | None = None) -> None:
         """Measure one more instant: depth against LiDAR points or, where given, against ``truth``: camera -> true
-        depth (H, W) of every pixel (see ``truth_hits``). prefix: before the names of its cameras, to keep the cameras
-        of different drives apart."""
+        depth (H, W) of every pixel (see ``truth_hits``)."""
         points, result = instant.scan.points, instant.reconstruction
         for image in result.depth_images:
             hits = truth_hits(image, truth[image.name]) if truth else hit_pixels(image, lidar_hits(image, points))
-            self.hits.setdefault(prefix + image.name, []).append(hits)
+            self.hits.setdefault(image.name, []).append(hits)
         visible = points[seen_by_cameras(points, result.depth_images)]
         self.distances.append(cloud_distances(result.cloud.points, points, visible))
         self.counts += occupancy_counts(result.occupancy, points, instant.scan.origin)
