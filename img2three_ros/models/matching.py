@@ -107,12 +107,14 @@ class HypothesisMatcher(nn.Module):
     """Scores depth hypotheses of each reference pixel by all its sources.
 
     Every source is judged on its own (correlation, visibility, parallax) and says how much it is to be trusted;
-    the sum over sources takes any number of them, none included.
+    the sum over sources takes any number of them, none included. The trusted mean of the correlations goes straight
+    into the first output, times a learned sharpness: so the descriptors learn to match from the first step on.
     """
 
     def __init__(self, groups: int, out: int, hidden: int = 16) -> None:
         super().__init__()
         self.groups = groups
+        self.sharpness = nn.Parameter(torch.tensor(8.0))
         self.judge = nn.Sequential(nn.Conv2d(groups + 2, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, 9, 1))
         self.merge = nn.Sequential(nn.Conv2d(8 + 1 + 2, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out, 1))
 
@@ -125,23 +127,27 @@ class HypothesisMatcher(nn.Module):
         count, _, rows, columns = reference.shape
         planes = inverse_depth.shape[1]
         total = reference.new_zeros(count, 8, planes * rows, columns)
+        likeness = reference.new_zeros(count, 1, planes * rows, columns)
         trust = reference.new_full((count, 1, planes * rows, columns), 1e-3)
         for slot in range(warps.present.shape[1]):
             if not torch.jit.is_tracing() and not bool(warps.present[:, slot].any()):
                 continue
-            evidence, seen = self._correlate(reference, sources, warps, slot, inverse_depth)
-            said, trusted = self.judge(evidence).float().split((8, 1), 1)
+            alike, seen, moved = self._correlate(reference, sources, warps, slot, inverse_depth)
+            said, trusted = self.judge(torch.cat((4.0 * alike, seen, moved), 1)).float().split((8, 1), 1)
             weight = seen * torch.sigmoid(trusted)
             total = torch.addcmul(total, weight, said)
+            likeness = torch.addcmul(likeness, weight, alike.sum(1, keepdim=True))
             trust = trust + weight
         stacked = torch.cat((total / trust, trust.clamp(max=4.0),
                              torch.tanh(0.5 * height).reshape(count, 1, planes * rows, columns),
                              torch.tanh(0.1 * height).reshape(count, 1, planes * rows, columns)), 1)
-        return self.merge(stacked).unflatten(2, (planes, rows))
+        first, others = self.merge(stacked).float().split((1, self.merge[-1].out_channels - 1), 1)
+        first = first + self.sharpness * likeness / trust
+        return torch.cat((first, others), 1).unflatten(2, (planes, rows))
 
     def _correlate(self, reference: Tensor, sources: Tensor, warps: PairWarps, slot: int,
-                   inverse_depth: Tensor) -> tuple[Tensor, Tensor]:
-        """What the judge sees (R, groups + 2, D*h, w), and visibility (R, 1, D*h, w)."""
+                   inverse_depth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Correlation (R, groups, D*h, w) where seen, visibility and movement (R, 1, D*h, w)."""
         count, channels, rows, columns = reference.shape
         planes = inverse_depth.shape[1]
         pixels, front = warps.pixels(slot, inverse_depth)
@@ -155,7 +161,7 @@ class HypothesisMatcher(nn.Module):
         alike = _group_products(described.reshape(count, channels, planes, rows, columns), reference, self.groups)
         alike = alike.reshape(count, self.groups, planes * rows, columns)
         moved = _movement(pixels.detach()).reshape(count, 1, planes * rows, columns)
-        return torch.cat((alike * seen, seen, moved), 1), seen
+        return alike * seen, seen, moved
 
 
 def _group_products(sampled: Tensor, reference: Tensor, groups: int) -> Tensor:

@@ -75,20 +75,14 @@ def test_descriptors_under_the_ego_vehicle_are_zero_and_say_so() -> None:
     assert joined[0, :, 0].eq(1.0).all() and joined[0, :, 1].eq(0.0).all()
 
 
-class Probe(HypothesisMatcher):
-    """A matcher whose output is the mean correlation over sources, weighted by visibility."""
-
-    def __init__(self) -> None:
-        super().__init__(groups=2, out=1)
-        self.judge = torch.nn.Conv2d(4, 9, 1)
-        self.merge = torch.nn.Conv2d(11, 1, 1)
-        for layer in (self.judge, self.merge):
-            torch.nn.init.zeros_(layer.weight)
-            torch.nn.init.zeros_(layer.bias)
-        with torch.no_grad():
-            self.judge.weight[0, :2] = 1.0
-            self.judge.bias[8] = 8.0
-            self.merge.weight[0, 0] = 1.0
+def plain_matcher() -> HypothesisMatcher:
+    """A matcher that trusts all sources alike and says nothing but the correlation."""
+    matcher = HypothesisMatcher(groups=2, out=2)
+    with torch.no_grad():
+        for parameter in (*matcher.judge.parameters(), *matcher.merge.parameters()):
+            parameter.zero_()
+        matcher.sharpness.fill_(1.0)
+    return matcher
 
 
 def textured(height: int, width: int) -> Tensor:
@@ -102,9 +96,9 @@ def test_correlation_is_highest_at_the_true_depth() -> None:
     source = torch.roll(reference, 1, dims=3)
     geometry = geometry_of(moved(x=0.5))
     depths = torch.tensor([2.5, 5.0, 10.0]).reshape(1, 3, 1, 1)
-    score = Probe()(reference, masked_features(source, geometry.source_mask[:1]), pair_warps(geometry, 8), 1.0 / depths,
-                    torch.zeros(1, 3, 8, 12))
-    inner = score[0, 0, :, :, 2:8]
+    score = plain_matcher()(reference, masked_features(source, geometry.source_mask[:1]), pair_warps(geometry, 8),
+                            1.0 / depths, torch.zeros(1, 3, 8, 12))
+    inner = score[0, 0, :, :, 2:8].detach()
     assert bool((inner.argmax(0) == 1).all())
     torch.testing.assert_close(inner[1], torch.ones_like(inner[1]), rtol=0.01, atol=0.01)
 
