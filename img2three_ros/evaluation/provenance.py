@@ -17,7 +17,7 @@ PACKAGES = ("img2three_ros", "torch", "numpy", "opencv-python", "opencv-python-h
 def run_info(bag: Path, config: Config, device: str, frames: str, command: str) -> RunInfo:
     """Bag with the digests of its files, the whole configuration, versions, command and time (UTC)."""
     return RunInfo(
-        bag=str(bag), bag_sha256=file_digests(bag), weights_sha256=_weights_digest(config),
+        bag=str(bag), bag_sha256=file_digests(bag), weights_sha256=weights_digest(config),
         engine=config.engine, device=device, frames=frames, command=command,
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"), versions=versions(),
         config={leaf.path: leaf.value for leaf in settings(config)})
@@ -40,7 +40,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _weights_digest(config: Config) -> dict[str, str]:
+def weights_digest(config: Config) -> dict[str, str]:
     """Of the file the engine read, if it reads one."""
     if config.engine != "scene":
         return {}
