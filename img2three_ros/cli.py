@@ -147,12 +147,13 @@ def ablations(
 
     img2three ablations recording/ another/ --output docs/ablations.md
     """
-    from .evaluation.ablations import Recording, run_ablations
+    from .evaluation.ablations import Recording, check_weights, run_ablations
     from .evaluation.drives import recorded_drive
     from .evaluation.held_out import held_out, rendered
 
     settings_ = _config("scene", config, override)
     drives = [recorded_drive(bag, settings_, instants) for bag in bags or []]
+    check_weights(settings_, without_pretrained)
     recordings = [Recording(drive.name, [drive]) for drive in drives]
     if simulated:
         recordings.append(Recording("Simulated, held out: dense truth", rendered(held_out(rigs=("nuscenes", "ddad")))))

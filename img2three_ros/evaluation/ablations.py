@@ -12,6 +12,7 @@ from typing import Any
 
 from ..config import Config, with_overrides
 from ..fileio.checkpoints import read_checkpoint
+from ..models.depth_weights import load_depth_network
 from ..reconstruction.scene_engine import weights_file
 from ..structures import Frame, InputError
 from .depth_metrics import SelectionScores
@@ -30,7 +31,7 @@ other conditions. AbsRel / δ<1.25 as in `img2three evaluate`: *all* hit pixels 
 and 60 % of all of them; the mean over cameras. *Calibration error*: of the confidence, over all pixels.
 
 * **without keyframes**: every instant stands alone. **Without other cameras**: each camera is matched with its own
-  keyframes only. **Neither**: one image at a time, all depth comes from context.
+  keyframes only. **Neither**: all depth comes from context.
 * **one camera missing**: each in turn; means over the cameras that are left.
 * **calibration error**: every camera is turned about a random axis by that angle against what it is told.
   **Odometry error**: distances and turns are that much too long or too short, and the heading drifts (at 2 % by
@@ -95,7 +96,7 @@ def conditions(seeds: int = 2, without_pretrained: Path | None = None) -> list[C
         Condition("as it is", lambda _: [Trial()]),
         Condition("without keyframes", lambda drive: [Trial(settings=alone)] if drive.moves else []),
         Condition("without other cameras", lambda drive: [Trial(settings=own)] if len(drive.cameras) > 1 else []),
-        Condition("neither", lambda _: [Trial(settings={**alone, **own})]),
+        Condition("neither: one image at a time", lambda _: [Trial(settings={**alone, **own})]),
         Condition("one camera missing", lambda drive: [
             Trial(partial(without_camera, name=name))
             for name in drive.cameras] if len(drive.cameras) > 1 else []),
@@ -162,14 +163,23 @@ def machine() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def check_weights(config: Config, without_pretrained: Path | None = None) -> None:
+    """Raises InputError if the engine is not ``scene`` or a file of weights cannot be used: asked before hours of work.
+    """
+    if config.engine != "scene":
+        raise InputError("parameter", f"ablations are of engine 'scene', not '{config.engine}'")
+    for path in (weights_file(config.scene.weights), without_pretrained):
+        if path is not None:
+            load_depth_network(path)
+
+
 def run_ablations(recordings: Sequence[Recording], output: Path, config: Config, command: str, *, seeds: int = 2,
                   without_pretrained: Path | None = None, progress: Progress | None = None) -> str:
     """All tables as one Markdown page, written to ``output`` after every table; returns the page.
 
-    Raises InputError if the engine is not ``scene`` or a file of weights cannot be read.
+    Raises InputError, see ``check_weights``.
     """
-    if config.engine != "scene":
-        raise InputError("parameter", f"ablations are of engine 'scene', not '{config.engine}'")
+    check_weights(config, without_pretrained)
     rows = conditions(seeds, without_pretrained)
     page = header(config, command, without_pretrained) + "\n"
     for recording in recordings:

@@ -5,12 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from evaluation_scene import CAMERA, depth_image, reconstruction, scan
+from typer.testing import CliRunner
 
+from img2three_ros.cli import app
 from img2three_ros.config import Config, with_overrides
 from img2three_ros.evaluation import ablations, drives
 from img2three_ros.evaluation.ablations import Recording, ablate, conditions, run_ablations, table
 from img2three_ros.evaluation.drives import Drive, Pool, measured
-from img2three_ros.fileio.checkpoints import write_checkpoint
+from img2three_ros.models.depth_network import DepthNetwork
+from img2three_ros.models.depth_weights import save_depth_network
 from img2three_ros.structures import CameraImage, Frame, InputError
 
 NAMES = ("front", "back")
@@ -80,8 +83,8 @@ def test_a_bad_frame_of_the_past_is_passed_over_and_a_bad_last_one_is_an_error(r
 
 def test_each_condition_reaches_the_engine(runs):
     rows = ablate(Recording("street", [drive()]), conditions(seeds=2), Config())
-    assert [row.name for row in rows][:5] == ["as it is", "without keyframes", "without other cameras", "neither",
-                                              "one camera missing"]
+    assert [row.name for row in rows][:5] == ["as it is", "without keyframes", "without other cameras",
+                                              "neither: one image at a time", "one camera missing"]
     settings = [(run.config.keyframes.count, run.config.scene.neighbours, run.frames[-1].present) for run in runs]
     assert settings[:6] == [(2, True, NAMES), (0, True, NAMES), (2, False, NAMES), (0, False, NAMES),
                             (2, True, ("back",)), (2, True, ("front",))]
@@ -121,7 +124,7 @@ def test_several_drives_are_measured_together(runs):
 def test_the_page_names_weights_command_and_every_row(runs, tmp_path):
     weights, other = tmp_path / "mine.safetensors", tmp_path / "random.safetensors"
     for path, steps in ((weights, "600"), (other, "599")):
-        write_checkpoint(path, {"a": ablations_tensor()}, {"steps": steps, "hours": "0.4", "hardware": "a GPU"})
+        save_depth_network(path, DepthNetwork(), {"steps": steps, "hours": "0.4", "hardware": "a GPU"})
     config = with_overrides(Config(), {"engine": "scene", "scene.weights": str(weights)})
     done = []
     page = run_ablations([Recording("street", [drive()])], tmp_path / "docs" / "ablations.md", config,
@@ -141,14 +144,37 @@ def test_an_engine_without_weights_has_no_ablations(tmp_path):
         run_ablations([], tmp_path / "a.md", with_overrides(Config(), {"engine": "sweep"}), "")
 
 
+def test_the_command_hands_everything_over(monkeypatch, tmp_path):
+    weights, seen = tmp_path / "mine.safetensors", {}
+    save_depth_network(weights, DepthNetwork())
+
+    def recorded(bag, config, instants):
+        seen["bag"] = (bag.name, config.engine, instants)
+        return drive(name=bag.name)
+
+    def run(recordings, output, config, command, **options):
+        seen.update(options, names=[one.name for one in recordings], output=output, weights=config.scene.weights)
+        return "| the [page] |"
+
+    monkeypatch.setattr(drives, "recorded_drive", recorded)
+    monkeypatch.setattr(ablations, "run_ablations", run)
+    arguments = ["ablations", "a", "b", "--no-simulated", "--seeds", "4", "--instants", "3", "--output",
+                 str(tmp_path / "x.md"), "--set", f"scene.weights={weights}", "--without-pretrained", str(weights)]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0 and "| the [page] |" in result.output
+    assert seen["bag"] == ("b", "scene", 3) and seen["names"] == ["a", "b"] and seen["seeds"] == 4
+    assert seen["output"] == tmp_path / "x.md" and seen["without_pretrained"] == weights
+    assert seen["weights"] == str(weights)
+
+
+def test_weights_that_do_not_exist_are_an_error_before_the_work(tmp_path):
+    config = with_overrides(Config(), {"engine": "scene", "scene.weights": str(tmp_path / "none")})
+    with pytest.raises(InputError, match="there is no such file"):
+        ablations.check_weights(config)
+
+
 def test_a_note_stands_in_place_of_figures():
     assert table([ablations.Row("x", note="not trained")]).splitlines()[-1] == "| x | not trained |  |  |  |  |"
-
-
-def ablations_tensor():
-    import torch
-
-    return torch.zeros(2)
 
 
 def _yaw(degrees):
