@@ -42,7 +42,8 @@ class DepthNetworkConfig:
 class DepthPrediction:
     """Depth of R views of H x W pixels.
 
-    plane_logits: (R, D, H/8, W/8), distribution over ``DepthNetwork.planes``.
+    plane_logits: (R, D, H/8, W/8), distribution over ``DepthNetwork.planes``; match_logits: the same from matching
+        alone, each pixel for itself.
     log_depths: log of metres, coarse to fine: (R, H/8, W/8), the same at (R, H/4, W/4), one more of that size per
         refinement, and (R, H, W).
     log_scale: (R, H, W), log of the scale of a Laplace distribution around the log depth.
@@ -50,6 +51,7 @@ class DepthPrediction:
     """
 
     plane_logits: Tensor
+    match_logits: Tensor
     log_depths: tuple[Tensor, ...]
     log_scale: Tensor
     confidence: Tensor
@@ -91,7 +93,7 @@ class DepthNetwork(nn.Module):
         self.config = config
         steps = torch.linspace(math.log(config.min_depth), math.log(config.max_depth), config.planes)
         self.register_buffer("planes", steps, persistent=False)
-        self.encoder = ImageEncoder(EncoderConfig(config.match, config.context))
+        self.encoder = ImageEncoder(EncoderConfig(config.match, context=config.context))
         self.sweep = HypothesisMatcher(config.groups, 2)
         self.regularise = Regulariser(config)
         self.refine = nn.ModuleList(Refinement(config) for _ in range(config.refinements))
@@ -111,29 +113,31 @@ class DepthNetwork(nn.Module):
     def estimate(self, reference: Features, sources: Features, geometry: MatchGeometry) -> DepthPrediction:
         """Depth of the references from their own features and those of the sources."""
         step = self.planes[1] - self.planes[0]
-        scores = self._sweep(reference, sources, geometry)
+        described = masked_features(sources.match, geometry.source_mask)
+        scores = self._sweep(reference, described, geometry)
         logits, hidden, blend = self.regularise(scores, reference, geometry)
         coarse, spread = around_mode(logits.float(), self.planes)
         pair = convex_upsample(torch.stack((coarse, spread), 1), blend, 2)
         log_depth, spread = pair[:, 0], pair[:, 1].clamp(float(step), 0.6)
         found = [coarse, log_depth]
-        warps, finer = pair_warps(geometry, 4), masked_features(sources.match4, geometry.source_mask)
+        warps = pair_warps(geometry, 4, 4)
         rays = rays_in_base(geometry, 4)
         state = _enlarged(hidden, 2)
         for refinement in self.refine:
-            state, log_depth, spread = refinement(state, log_depth, spread, reference, finer, warps, rays, geometry)
+            state, log_depth, spread = refinement(state, log_depth, spread, reference, described, warps, rays, geometry)
             found.append(log_depth)
         half = convex_upsample(log_depth[:, None], self.upsample(state), 2)
         full = _enlarged(half, 2)[:, 0]
         belief = _enlarged(self.belief(state).float(), 4)
-        return DepthPrediction(logits.float(), (*found, full), (belief[:, 0] - 2.0).clamp(-6.0, 2.0), belief[:, 1])
+        return DepthPrediction(logits.float(), scores[:, 0], (*found, full), (belief[:, 0] - 2.0).clamp(-6.0, 2.0),
+                               belief[:, 1])
 
-    def _sweep(self, reference: Features, sources: Features, geometry: MatchGeometry) -> Tensor:
-        """Scores of all hypotheses (R, 2, D, H/8, W/8)."""
+    def _sweep(self, reference: Features, sources: Tensor, geometry: MatchGeometry) -> Tensor:
+        """Scores of all hypotheses (R, 2, D, H/8, W/8), by descriptors of twice that resolution (N, C + 1, h, w)."""
         depth = self.planes.exp().reshape(1, -1, 1, 1)
         height = heights(geometry, rays_in_base(geometry, 8), depth)
-        return self.sweep(reference.match8, masked_features(sources.match8, geometry.source_mask),
-                          pair_warps(geometry, 8), 1.0 / depth, height)
+        descriptors = functional.avg_pool2d(reference.match, 2)
+        return self.sweep(descriptors, sources, pair_warps(geometry, 8, 4), 1.0 / depth, height)
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:
@@ -259,7 +263,7 @@ class Refinement(nn.Module):
         centre, reach = log_depth.detach()[:, None], 2.0 * spread.detach()[:, None]
         candidates = centre + reach * self.offsets.reshape(1, -1, 1, 1)
         depth = candidates.exp()
-        scores = self.match(reference.match4, sources, warps, 1.0 / depth, heights(geometry, rays, depth))
+        scores = self.match(reference.match, sources, warps, 1.0 / depth, heights(geometry, rays, depth))
         height = heights(geometry, rays, centre.exp())
         known = torch.cat((centre / 3.0, reach.log(), torch.tanh(0.5 * height), torch.tanh(0.1 * height)), 1)
         state = self.body(self.enter(torch.cat((state, reference.context4, scores.flatten(1, 2), known), 1)))

@@ -66,21 +66,26 @@ class PairWarps:
         return torch.stack((x, y), -1), (z > _BEHIND) & self.present[:, slot, None, None, None]
 
 
-def pair_warps(geometry: MatchGeometry, stride: int) -> PairWarps:
-    """Warps between features at 1/stride of the images' size (a feature is the centre of its block of pixels)."""
+def pair_warps(geometry: MatchGeometry, stride: int, source_stride: int) -> PairWarps:
+    """Warps of reference features at 1/stride of the images' size to source features at 1/source_stride (a feature is
+    the centre of its block of pixels)."""
     height, width = geometry.mask.shape[-2] // stride, geometry.mask.shape[-1] // stride
-    shrink = geometry.intrinsics.new_tensor(
-        [[1.0 / stride, 0.0, 0.5 / stride - 0.5], [0.0, 1.0 / stride, 0.5 / stride - 0.5], [0.0, 0.0, 1.0]]).double()
     rows = geometry.sources.clamp(min=0)
-    source = (shrink @ geometry.source_intrinsics.double())[rows]
-    reference = shrink @ geometry.intrinsics.double()
+    source = (_shrink(source_stride).to(rows.device) @ geometry.source_intrinsics.double())[rows]
+    reference = _shrink(stride).to(rows.device) @ geometry.intrinsics.double()
     pose = geometry.T_source_reference.double()
     turn = source @ pose[..., :3, :3] @ torch.linalg.inv(reference)[:, None]
     step = (source @ pose[..., :3, 3:]).squeeze(-1)
     pixels = _homogeneous_pixels(height, width, turn.device)
     infinity = (turn.float() @ pixels).unflatten(-1, (height, width))
-    size = geometry.source_mask.shape[-2] // stride, geometry.source_mask.shape[-1] // stride
+    size = geometry.source_mask.shape[-2] // source_stride, geometry.source_mask.shape[-1] // source_stride
     return PairWarps(infinity, step.float(), geometry.sources >= 0, rows, size)
+
+
+def _shrink(stride: int) -> Tensor:
+    """(3, 3) float64, pixels of the image -> pixels at 1/stride."""
+    shift = 0.5 / stride - 0.5
+    return torch.tensor([[1.0 / stride, 0.0, shift], [0.0, 1.0 / stride, shift], [0.0, 0.0, 1.0]], dtype=torch.float64)
 
 
 def rays_in_base(geometry: MatchGeometry, stride: int) -> Tensor:

@@ -69,15 +69,14 @@ def padded_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 def for_matching(features: Features) -> Features:
     """Descriptors only, as memory of its own: the context of a source is not needed."""
-    empty = features.match8.new_zeros(0)
-    return replace(features, match8=features.match8.clone(), match4=features.match4.clone(), context4=empty,
-                   context8=empty, context16=empty, context32=empty)
+    empty = features.match.new_zeros(0)
+    return replace(features, match=features.match.clone(), context4=empty, context8=empty, context16=empty,
+                   context32=empty)
 
 
 def joined_for_matching(views: Sequence[Features]) -> Features:
     """(N, C, h, w) of views (1, C, h, w); smaller ones go on with zeros at the bottom and at the right."""
-    return replace(views[0], match8=_joined([view.match8 for view in views]),
-                   match4=_joined([view.match4 for view in views]))
+    return replace(views[0], match=_joined([view.match for view in views]))
 
 
 def joined(views: Sequence[Features]) -> Features:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from .rig import CameraMount, mounts
 from .settings import SimulationConfig
@@ -100,18 +101,24 @@ def neighbours(rig: Sequence[CameraMount], count: int, random: Generator) -> tup
 
 def cropped(rig: Sequence[CameraMount], largest: float, random: Generator) -> tuple[CameraMount, ...]:
     """Every camera cut down to a part of its image, enlarged 1..``largest`` times: a small training image then has
-    the pixel angle of a large one. Half of the rigs cut the same part from all cameras."""
+    the pixel angle of a large one. Half of the rigs cut the same part from all cameras. Parts that show little but sky
+    are rare: little is learned from them."""
     zoom = random.uniform(1.0, max(largest, 1.0))
     same = len(rig) == 2 or random.random() < 0.5
-    place = random.random(2)
+    place = _place(random)
     found = []
     for mount in rig:
-        where = place if same else random.random(2)
+        where = place if same else _place(random)
         low = where * (zoom - 1.0)  # upper left corner in the enlarged image, in sizes of the part
         half = math.tan(math.radians(mount.field_of_view) / 2.0) / zoom
         found.append(replace(mount, field_of_view=2.0 * math.degrees(math.atan(half)),
                              principal_point=(0.5 * zoom - float(low[0]), 0.5 * zoom - float(low[1]))))
     return tuple(found)
+
+
+def _place(random: Generator) -> NDArray[np.float64]:
+    """Where a part is cut out: 0..1 from left to right and from top to bottom."""
+    return np.array([random.random(), random.beta(3.0, 2.0)])
 
 
 def field_of_view(random: Generator) -> float:

@@ -28,6 +28,7 @@ class ObjectiveConfig:
     """Weights of the parts of the loss, each a mean over the pixels with truth; 0 leaves a part out."""
 
     planes: float = setting(0.5, "cross-entropy of the depth hypotheses (1/8)", low=0.0)
+    matching: float = setting(0.3, "cross-entropy of the depth hypotheses from matching alone", low=0.0)
     stages: float = setting(0.5, "log error of every stage before the last, each at its own resolution", low=0.0)
     depth: float = setting(1.0, "log error at full resolution", low=0.0)
     scale_invariant: float = setting(0.5, "scale-invariant squared log error (Eigen)", low=0.0)
@@ -38,7 +39,7 @@ class ObjectiveConfig:
     confidence: float = setting(0.3, "cross-entropy of the confidence that depth is within 25 %", low=0.0)
 
 
-PARTS = ("planes", "stages", "depth", "scale_invariant", "gradient", "normal", "likelihood", "confidence")
+PARTS = ("planes", "matching", "stages", "depth", "scale_invariant", "gradient", "normal", "likelihood", "confidence")
 assert {field.name for field in fields(ObjectiveConfig)} == {*PARTS, "focus"}
 
 
@@ -56,6 +57,7 @@ def objective(prediction: DepthPrediction, planes: Tensor, depth: Tensor, mask: 
     found: dict[str, Tensor] = {}
     coarse = sample_depth(truth, tuple(prediction.plane_logits.shape[2:]))
     found["planes"] = plane_cross_entropy(prediction.plane_logits, planes, coarse.log(), ~coarse.isnan())
+    found["matching"] = plane_cross_entropy(prediction.match_logits, planes, coarse.log(), ~coarse.isnan())
     stages = [_stage(stage, truth, near, far) for stage in prediction.log_depths[:-1]]
     found["stages"] = torch.stack(stages).mean() if stages else planes.new_zeros(())
     final = prediction.log_depths[-1]

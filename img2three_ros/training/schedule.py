@@ -10,6 +10,7 @@ from torch import nn
 from .settings import OptimizerConfig
 
 _ENCODER = "encoder.backbone."
+_MATCHING = ("encoder.describe.", "sweep.")
 
 
 def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -21,24 +22,29 @@ def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> floa
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW with four groups of parameters: pretrained encoder or rest, weights (decayed) or biases and norms (not).
+    """AdamW with groups of parameters: pretrained encoder, matching or rest, each of them weights (decayed) and biases
+    and norms (not).
 
     Each group's ``peak`` is its learning rate at the top of the schedule.
     """
     groups = []
-    for in_encoder in (True, False):
+    for part, factor in (("encoder", config.encoder), ("matching", config.matching), ("rest", 1.0)):
         for decays in (True, False):
             chosen = [parameter for name, parameter in network.named_parameters() if parameter.requires_grad
-                      and name.startswith(_ENCODER) == in_encoder and (parameter.ndim > 1) == decays]
-            peak = config.learning_rate * (config.encoder if in_encoder else 1.0)
+                      and _part(name) == part and (parameter.ndim > 1) == decays]
+            peak = config.learning_rate * factor
             if chosen:
                 groups.append({"params": chosen, "lr": peak, "peak": peak,
                                "weight_decay": config.weight_decay if decays else 0.0})
     return torch.optim.AdamW(groups, betas=(0.9, 0.99), foreach=True)
 
 
+def _part(name: str) -> str:
+    return "encoder" if name.startswith(_ENCODER) else "matching" if name.startswith(_MATCHING) else "rest"
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Apply a factor to every group's peak; the rate of the last group (the network but its encoder)."""
+    """Apply a factor to every group's peak; the rate of the last group (neither encoder nor matching)."""
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
     return float(optimizer.param_groups[-1]["lr"])

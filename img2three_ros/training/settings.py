@@ -51,6 +51,7 @@ class OptimizerConfig:
 
     learning_rate: float = setting(1e-3, "peak", low=0.0)
     encoder: float = setting(0.2, "factor on the learning rate of the pretrained encoder", low=0.0)
+    matching: float = setting(5.0, "factor on the learning rate of descriptors and matchers", low=0.0)
     warmup: int = setting(300, "steps of linear warm-up", low=0)
     floor: float = setting(0.02, "share of the learning rate left at the last step", low=0.0, high=1.0)
     weight_decay: float = setting(0.02, "of weights; biases and norms have none", low=0.0)

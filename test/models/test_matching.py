@@ -38,10 +38,10 @@ def moved(x: float = 0.0, z: float = 0.0, yaw: float = 0.0) -> np.ndarray:
     return T
 
 
-@pytest.mark.parametrize("stride", [4, 8])
-def test_warp_agrees_with_projection_by_hand(stride: int) -> None:
+@pytest.mark.parametrize(("stride", "source_stride"), [(4, 4), (8, 8), (8, 4)])
+def test_warp_agrees_with_projection_by_hand(stride: int, source_stride: int) -> None:
     T = moved(0.4, -0.3, 0.1)
-    warps = pair_warps(geometry_of(T), stride)
+    warps = pair_warps(geometry_of(T), stride, source_stride)
     row, column, depth = 3, 5, 7.0
     pixels, front = warps.pixels(0, torch.full((1, 1, 1, 1), 1.0 / depth))
     centre = np.array([column * stride + (stride - 1) / 2, row * stride + (stride - 1) / 2, 1.0])
@@ -49,13 +49,13 @@ def test_warp_agrees_with_projection_by_hand(stride: int) -> None:
     point = depth * np.linalg.inv(intrinsics) @ centre
     seen = intrinsics @ (T[:3, :3] @ point + T[:3, 3])
     full = seen[:2] / seen[2]
-    expected = (full - (stride - 1) / 2) / stride
+    expected = (full - (source_stride - 1) / 2) / source_stride
     assert bool(front[0, 0, row, column])
     np.testing.assert_allclose(pixels[0, 0, row, column].numpy(), expected, atol=1e-4)
 
 
 def test_what_lies_behind_the_source_is_not_seen() -> None:
-    _, front = pair_warps(geometry_of(moved(z=-5.0)), 8).pixels(0, torch.tensor([0.5, 0.1]).reshape(1, 2, 1, 1))
+    _, front = pair_warps(geometry_of(moved(z=-5.0)), 8, 8).pixels(0, torch.tensor([0.5, 0.1]).reshape(1, 2, 1, 1))
     assert not bool(front[0, 0].any()) and bool(front[0, 1].all())  # 2 m ahead is behind a camera 5 m farther on
 
 
@@ -96,7 +96,7 @@ def test_correlation_is_highest_at_the_true_depth() -> None:
     source = torch.roll(reference, 1, dims=3)
     geometry = geometry_of(moved(x=0.5))
     depths = torch.tensor([2.5, 5.0, 10.0]).reshape(1, 3, 1, 1)
-    score = plain_matcher()(reference, masked_features(source, geometry.source_mask[:1]), pair_warps(geometry, 8),
+    score = plain_matcher()(reference, masked_features(source, geometry.source_mask[:1]), pair_warps(geometry, 8, 8),
                             1.0 / depths, torch.zeros(1, 3, 8, 12))
     inner = score[0, 0, :, :, 2:8].detach()
     assert bool((inner.argmax(0) == 1).all())
@@ -113,7 +113,7 @@ def test_missing_sources_count_for_nothing_and_order_does_not_matter() -> None:
         geometry = geometry_of(moved(x=0.5), slots)
         depth = torch.tensor([2.0, 4.0, 8.0]).reshape(1, 3, 1, 1)
         with torch.no_grad():
-            return matcher(reference, sources, pair_warps(geometry, 8), 1.0 / depth, torch.zeros(1, 3, 8, 12))
+            return matcher(reference, sources, pair_warps(geometry, 8, 8), 1.0 / depth, torch.zeros(1, 3, 8, 12))
 
     torch.testing.assert_close(scores([0, 1]), scores([1, -1, 0]), rtol=1e-5, atol=1e-6)
     assert float((scores([0, 1]) - scores([0])).abs().max()) > 1e-4

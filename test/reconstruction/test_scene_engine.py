@@ -125,7 +125,7 @@ def test_the_network_is_told_where_each_pixel_lies_in_its_sources(config):
                 expected[:seen.size[0], :seen.size[1]] = True
                 assert np.array_equal(geometry.source_mask[row].numpy(), expected)
     assert matched == {"front", "side"}
-    assert sources.match8.shape[2:] == (12, 16) and sources.match4.shape[2:] == (24, 32)
+    assert sources.match.shape[2:] == (24, 32)
     assert torch.equal(geometry.intrinsics[0], now.views[0].intrinsics)
     assert np.allclose(geometry.T_base_camera[0].numpy(), now.views[0].T_base_camera, atol=1e-6)
 
@@ -137,9 +137,9 @@ def test_features_of_smaller_sources_keep_their_place(config):
     features = {images.shape[2:]: engine.engine.network.encoder(images) for images in engine.encoded}
     (_, of_large, _), (_, of_small, _) = engine.estimated
     alone = features[(64, 96)]
-    assert of_large.match4.shape[2:] == alone.match4.shape[2:]
-    assert torch.equal(of_large.match4, alone.match4)
-    assert torch.equal(of_small.match4, features[(96, 128)].match4)
+    assert of_large.match.shape[2:] == alone.match.shape[2:]
+    assert torch.equal(of_large.match, alone.match)
+    assert torch.equal(of_small.match, features[(96, 128)].match)
 
 
 def test_sources_of_two_sizes_are_joined_with_zeros(config):
@@ -150,9 +150,9 @@ def test_sources_of_two_sizes_are_joined_with_zeros(config):
     _, sources, geometry = engine.estimated[0]
     row = next(row for row in range(2) if not geometry.source_mask[row].all())
     assert geometry.source_mask[row, :64, :96].all() and int(geometry.source_mask[row].sum()) == 64 * 96
-    assert float(sources.match4[row, :, 16:].abs().max()) == 0.0
-    assert float(sources.match4[row, :, :, 24:].abs().max()) == 0.0
-    assert float(sources.match4[row, :, :16, :24].abs().min(0).values.max()) > 0.0
+    assert float(sources.match[row, :, 16:].abs().max()) == 0.0
+    assert float(sources.match[row, :, :, 24:].abs().max()) == 0.0
+    assert float(sources.match[row, :, :16, :24].abs().min(0).values.max()) > 0.0
 
 
 def test_each_view_is_encoded_once(config):

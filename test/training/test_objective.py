@@ -18,7 +18,7 @@ DEPTH, SKY, UNKNOWN = 20.0, math.inf, math.nan
 def prediction(depth: float = 10.0, confidence: float = 0.0) -> DepthPrediction:
     logits = torch.zeros(1, 11, 4, 4, requires_grad=True)
     stages = tuple(torch.full((1, size, size), math.log(depth), requires_grad=True) for size in (4, 8, 32))
-    return DepthPrediction(logits, stages, torch.full((1, 32, 32), -1.0, requires_grad=True),
+    return DepthPrediction(logits, logits, stages, torch.full((1, 32, 32), -1.0, requires_grad=True),
                            torch.full((1, 32, 32), confidence, requires_grad=True))
 
 
@@ -58,7 +58,7 @@ def test_right_depth_wants_confidence():
 def test_sky_belongs_to_the_last_plane_has_no_depth_and_wants_doubt():
     found = prediction()
     named = parts(found, wall(SKY))
-    assert {name for name, value in named.items() if value != 0.0} == {"planes", "confidence"}
+    assert {name for name, value in named.items() if value != 0.0} == {"planes", "matching", "confidence"}
     assert found.plane_logits.grad is not None and found.confidence.grad is not None
     assert (found.plane_logits.grad[:, -1] < 0.0).all() and (found.plane_logits.grad[:, :-1] > 0.0).all()
     assert (found.confidence.grad > 0.0).all()

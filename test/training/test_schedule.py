@@ -14,7 +14,7 @@ from img2three_ros.training.schedule import (
 )
 from img2three_ros.training.settings import OptimizerConfig
 
-CONFIG = OptimizerConfig(learning_rate=1e-3, encoder=0.2, warmup=10, floor=0.1, weight_decay=0.05)
+CONFIG = OptimizerConfig(learning_rate=1e-3, encoder=0.2, matching=4.0, warmup=10, floor=0.1, weight_decay=0.05)
 
 
 def test_learning_rate_warms_up_and_falls_to_the_floor():
@@ -26,7 +26,7 @@ def test_learning_rate_warms_up_and_falls_to_the_floor():
     assert all(later <= earlier for earlier, later in itertools.pairwise(factor[10:]))
 
 
-def test_pretrained_encoder_learns_slower_and_biases_do_not_decay():
+def test_pretrained_encoder_learns_slower_matching_faster_and_biases_do_not_decay():
     network = DepthNetwork()
     optimizer = make_optimizer(network, CONFIG)
     set_learning_rate(optimizer, 0.5)
@@ -35,7 +35,8 @@ def test_pretrained_encoder_learns_slower_and_biases_do_not_decay():
     backbone = {id(parameter) for parameter in network.encoder.backbone.parameters()}
     for name, parameter in network.named_parameters():
         group = seen[id(parameter)]
-        assert group["lr"] == pytest.approx(1e-4 if id(parameter) in backbone else 5e-4), name
+        matching = name.startswith(("encoder.describe.", "sweep."))
+        assert group["lr"] == pytest.approx(1e-4 if id(parameter) in backbone else 2e-3 if matching else 5e-4), name
         assert group["weight_decay"] == (0.05 if parameter.ndim > 1 else 0.0), name
 
 

@@ -59,7 +59,8 @@ def test_errors_of_a_prediction_that_is_10_percent_too_far():
 
     def too_far(batch: Batch) -> DepthPrediction:
         depth = (1.1 * batch.depth).log()
-        return DepthPrediction(torch.zeros(2, 4, 4, 8), (depth,), torch.zeros_like(depth), torch.full_like(depth, 3.0))
+        logits = torch.zeros(2, 4, 4, 8)
+        return DepthPrediction(logits, logits, (depth,), torch.zeros_like(depth), torch.full_like(depth, 3.0))
 
     found, views = validate(too_far, [group], CPU)
     counted: Tensor = (group.depth >= 3.0) & (group.depth <= 60.0)

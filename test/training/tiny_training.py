@@ -68,7 +68,7 @@ class TinyNetwork(nn.Module):
         coarse = (logits.softmax(1) * self.planes[:, None, None]).sum(1)
         full = self.outputs(features).float()
         log_depth = full[:, 0] + functional.interpolate(coarse[:, None], scale_factor=8.0, mode="bilinear")[:, 0]
-        return DepthPrediction(logits, (coarse, log_depth), full[:, 1], full[:, 2])
+        return DepthPrediction(logits, logits, (coarse, log_depth), full[:, 1], full[:, 2])
 
 
 def tiny_config(**changes: object) -> TrainConfig:
