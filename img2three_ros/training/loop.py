@@ -122,8 +122,8 @@ class Trainer:
                                      batch.geometry.intrinsics, self.config.objective)
             (total / self.lanes).backward()
             sums += torch.stack([total.detach(), *(found[name] for name in PARTS)]).float() / self.lanes
-        parameters = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
-        self.group.sum_([*(parameter.grad for parameter in parameters if parameter.grad is not None), sums])
+        parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        self.group.sum_([*map(gradient_of, parameters), sums])
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
         if bool(torch.isfinite(norm)):
             optimizer.step()
@@ -240,6 +240,13 @@ class Trainer:
             if stage.groups % self.lanes:
                 raise InputError("parameter", f"a stage has {stage.groups} groups per step: must be a multiple of the "
                                  f"{self.lanes} micro-batches")
+
+
+def gradient_of(parameter: nn.Parameter) -> Tensor:
+    """Its gradient; zeros where the batch did not use it (no view had a source, say): other processes may have."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 class Meter:
