@@ -21,7 +21,8 @@ SIZE = (32, 64)
 class TinyGroups:
     """A slanted wall, the brighter the farther; a strip of sky above, a strip of unknown truth below.
 
-    fixed: every group is the same. slow: seconds it takes to make one. Every second group has no sources.
+    fixed: every group is the same. slow: seconds it takes to make one. Every second
+    of different groups has no sources.
     """
 
     fixed: bool = False
@@ -41,7 +42,8 @@ class TinyGroups:
         intrinsics = torch.tensor([[width, 0.0, width / 2], [0.0, width, height / 2], [0.0, 0.0, 1.0]])
         pose = torch.eye(4, dtype=torch.float64).repeat(views, 1, 1)
         pose[:, 0, 3] = torch.arange(views) * 0.3
-        sources = torch.stack([torch.tensor([-1 if index % 2 else (view + 1) % views, -1]) for view in range(views)])
+        alone = index % 2 and not self.fixed
+        sources = torch.stack([torch.tensor([-1 if alone else (view + 1) % views, -1]) for view in range(views)])
         return ViewGroup(
             images=(image.clamp(0, 1) * 255).to(torch.uint8), intrinsics=intrinsics.repeat(views, 1, 1),
             T_base_camera=pose, mask=torch.ones(views, height, width, dtype=torch.bool), depth=depth,
