@@ -1,4 +1,5 @@
-"""Speed of the simulated vehicle: six images with depth, one LiDAR turn, an occupancy grid of truth, training groups.
+"""Speed of the simulated vehicle: six images with depth, the same views together and one by one (in alternation), one
+LiDAR turn, an occupancy grid of truth, training groups.
 
     python benchmarks/simulation.py [--threads 2] [--width 640 --height 384] [--device cpu] [--rounds 3]
     python benchmarks/simulation.py --against REVISION      the images again with an older revision, in alternation
@@ -22,12 +23,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from img2three_ros.simulation.settings import SimulationConfig
-from img2three_ros.simulation.vehicle import SimulatedVehicle
+from img2three_ros.simulation.vehicle import SimulatedVehicle, ViewRequest
 
 TARGET_RATE = {"cpu": 1.0, "cuda": 15.0}  # frames of six 640 x 384 images per second: two cores, an H200-class GPU
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +52,45 @@ def measure(name: str, rounds: int, work: Callable[[int], object]) -> tuple[floa
     medians = statistics.median(wall), statistics.median(cpu)
     print(f"{name:<38} {medians[0]:7.3f} s  (fastest {min(wall):.3f} s, CPU {medians[1]:.3f} s)", flush=True)
     return medians
+
+
+class TorchCalls(TorchDispatchMode):
+    """Counts the calls of torch that compute something: about the number of kernels that a GPU would start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+def measure_batches(vehicle: SimulatedVehicle, rounds: int) -> None:
+    """Twelve views of two instants: one by one, in batches as the device suits, and all at once, in alternation."""
+    ways: dict[str, tuple[int | None, list[float], list[float], list[int]]] = {
+        "one by one": (1, [], [], []), "as the device suits": (None, [], [], []), "all at once": (1 << 40, [], [], [])}
+    for index in range(rounds + 1):
+        requests = [ViewRequest(name, vehicle.camera_stamp(name, 70 * index + instant)) for instant in (0, 5)
+                    for name in vehicle.camera_names]
+        for rays, wall, cpu, calls in ways.values():
+            groups = [[request] for request in requests] if rays == 1 else [requests]
+            started, used = time.perf_counter(), time.process_time()
+            for group in groups:
+                vehicle.render_views(group, rays)  # the images are numpy arrays: a GPU has finished them
+            if index == 0:  # warms up
+                with TorchCalls() as counted:
+                    for group in groups:
+                        vehicle.render_views(group, rays)
+                calls.append(counted.count)
+                continue
+            wall.append(time.perf_counter() - started)
+            cpu.append(time.process_time() - used)
+    count = 2 * len(vehicle.camera_names)
+    for name, (_, wall, cpu, calls) in ways.items():
+        print(f"{count} views {name:<20} {statistics.median(wall):7.3f} s (fastest {min(wall):.3f} s), CPU "
+              f"{statistics.median(cpu):.3f} s (fastest {min(cpu):.3f} s), {calls[0] / count:.0f} torch calls per view",
+              flush=True)
 
 
 def measure_groups(device: str, rounds: int) -> None:
@@ -112,6 +154,7 @@ def main() -> None:
                        lambda index: vehicle.views(70 * index))
     if chosen.images_only:
         return
+    measure_batches(vehicle, chosen.rounds)
     measure("LiDAR turn", chosen.rounds, lambda index: vehicle.lidar(vehicle.stamp(70 * index)))
     axes = (np.arange(-40, 40, 0.4), np.arange(-40, 40, 0.4), np.arange(-1, 5.4, 0.4))
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3) + 0.2

@@ -16,7 +16,7 @@ from ..geometry.transforms import apply, inverse
 from ..simulation.random_rig import cropped
 from ..simulation.settings import SCENES, SimulationConfig
 from ..simulation.street_world import StreetWorld
-from ..simulation.vehicle import RenderedView, SimulatedVehicle
+from ..simulation.vehicle import RenderedView, SimulatedVehicle, ViewRequest
 from ..simulation.weather import randomised
 from ..structures import InputError, Matrix
 from .group_layout import EgoMotion, Unit, draw_instants, draw_motion, draw_speed, draw_units
@@ -99,20 +99,21 @@ class SimulatedGroups:
         phases = random.uniform(-spread, spread, len(mounts))
         told_mounts = [errors.mount(random, mount.T_base_camera) for mount in mounts]
         told_intrinsics = [errors.intrinsics(random, vehicle.calibrations[mount.name].intrinsics) for mount in mounts]
-        shots = []
+        requests, told_poses, order = [], [], []
         for instant, before in enumerate(instants):
             keyframe = inverse(ego.pose(0.0)) @ ego.pose(before)
             told = errors.motion(random, keyframe)
             for camera, mount in enumerate(mounts):
                 at = before + phases[camera]
                 T_world_base = ego.pose(at)
-                view = vehicle.render(mount.name, config.start_ns + round((seconds + at) * 1e9), T_world_base,
-                                      T_world_end=ego.pose(at + 1e-9 * vehicle.exposure_ns))
+                requests.append(ViewRequest(mount.name, config.start_ns + round((seconds + at) * 1e9), T_world_base,
+                                            ego.pose(at + 1e-9 * vehicle.exposure_ns)))
                 within = inverse(ego.pose(before)) @ T_world_base  # motion between the instant and the exposure
-                T_base_camera = errors.base @ told @ within @ told_mounts[camera]
-                shots.append(_Shot(view, told_intrinsics[camera], T_base_camera, number, instant,
-                                   first_camera + camera))
-        return shots
+                told_poses.append(errors.base @ told @ within @ told_mounts[camera])
+                order.append((instant, camera))
+        views = vehicle.render_views(requests)
+        return [_Shot(view, told_intrinsics[camera], pose, number, instant, first_camera + camera)
+                for view, pose, (instant, camera) in zip(views, told_poses, order, strict=True)]
 
     def _sources(self, random: Generator, shots: list[_Shot], place: int, size: tuple[int, int]) -> NDArray[np.int64]:
         """(S,) sources of a view, best first, -1 = none; some dropped or replaced as the settings say."""

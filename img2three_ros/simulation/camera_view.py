@@ -1,8 +1,8 @@
-"""One camera's picture of the street at one instant, and the truth about every pixel."""
+"""Pictures of the street that cameras take, several together, and the truth about every pixel."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,19 +20,23 @@ from .ground import GroundView
 from .lamps import Lamps, draw_lamps, lamp_light, street_lamps
 from .lens import CameraLook, add_flare, camera_response, make_look
 from .lighting import Shaded, Surroundings, shade
-from .primitives import PrimitiveSet
-from .ray_casting import RayTiles, nearest_hits, ray_tiles, sensor_scene
+from .primitives import PrimitiveSet, concatenate
+from .ray_casting import TILE, RayTiles, nearest_hits, ray_tiles, turned
 from .reflections import RayTable, ray_table
 from .rig import camera_directions
+from .sensor_scenes import views_scene
 from .settings import SimulationConfig
 from .shading import PrimitiveTables
-from .sky import Light, make_light
+from .sky import Light
 from .textures import SolidNoise
 from .trajectories import Road
 
 _LAMPS_FROM = 0.35  # of night
 _VISIBLE_MOTION = 0.4  # px of blur at 8 m distance below which there is none
 _EGO_COVER = 0.05
+_RAYS_AT_ONCE = {"cpu": 1 << 18, "cuda": 1 << 22}
+"""Rays cast and shaded together: few large kernels for a GPU; on a CPU about one image of 640 x 384 or four of half its
+size, more gains nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,18 +79,32 @@ class SimulatedCamera:
 
 
 @dataclass(frozen=True, eq=False)
-class Instant:
-    """The street when a camera exposes. classes: (1 + objects,) SemanticClass and moving: (1 + objects,) bool by
-    identity; T_world_base: (4, 4) where the vehicle stands, with its headlights."""
+class Street:
+    """What all views of a vehicle share. classes: (1 + objects,) SemanticClass and moving: (1 + objects,) bool by
+    identity."""
 
     config: SimulationConfig
-    primitives: PrimitiveSet
     road: Road
     light: Light
     noise: SolidNoise
     classes: NDArray[np.uint8]
     moving: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """One exposure. primitives: of the street at its instant (the same object for shots of one instant);
+    T_world_camera: (4, 4); T_world_base: (4, 4) where the vehicle stands, with its headlights; seed: of its noise;
+    T_end_start: (4, 4) optical frame at the start of the exposure into that at its end, None = it stands still."""
+
+    camera: SimulatedCamera
+    primitives: PrimitiveSet
+    T_world_camera: Matrix
     T_world_base: Matrix
+    stamp: int
+    seed: int
+    T_end_start: Matrix | None = None
+    with_normals: bool = False
 
 
 def make_camera(config: SimulationConfig, name: str, calibration: CameraCalibration, gain: float, number: int,
@@ -104,63 +122,99 @@ def make_camera(config: SimulationConfig, name: str, calibration: CameraCalibrat
     return SimulatedCamera(name, calibration, rays, table, look, body)
 
 
-def make_instant(config: SimulationConfig, primitives: PrimitiveSet, road: Road, sun: NDArray[np.float64],
-                 noise: SolidNoise, classes: NDArray[np.uint8], moving: NDArray[np.bool_],
-                 T_world_base: Matrix) -> Instant:
-    """The street at an instant under the configuration's weather. sun: (3,) unit vector towards the sun, world."""
-    light = make_light(config.weather, sun, config.shadows)
-    return Instant(config, primitives, road, light, noise, classes, moving, T_world_base)
+def render_shots(street: Street, shots: Sequence[Shot], rays_at_once: int | None = None) -> Iterator[RenderedView]:
+    """Images and truth (without velocity) of the shots, in their order.
 
-
-def render_view(instant: Instant, camera: SimulatedCamera, T_world_camera: Matrix, stamp: int, seed: int,
-                T_end_start: Matrix | None = None, with_normals: bool = False) -> RenderedView:
-    """Image and truth (without velocity) of a camera with a pose (4, 4).
-
-    T_end_start: (4, 4) optical frame at the start of the exposure into that at its end, None = it stands still.
+    Rays of several shots are cast and shaded together, up to ``rays_at_once`` (None = what suits the device); images
+    and truth do not depend on it.
     """
-    config, rays, light = instant.config, camera.rays, instant.light
-    scene = sensor_scene(instant.primitives, T_world_camera, light.towards_sun, config.device)
-    tables = PrimitiveTables(instant.primitives, config.device)
-    ground = GroundView(instant.road, T_world_camera)
-    lamps = lighting = None
-    if light.night > _LAMPS_FROM:
-        lamps = street_lamps(config.seed, T_world_camera[:3, 3], float(instant.T_world_base[2, 3]))
-        lighting = _lamp_lighting(lamps, T_world_camera, instant)
-    pixel = 1.0 / float(camera.calibration.intrinsics[0, 0])
-    around = Surroundings(light, instant.noise, lighting, camera.table, pixel)
+    most = rays_at_once or _RAYS_AT_ONCE[torch.device(street.config.device).type]
+    start = 0
+    while start < len(shots):
+        tiles = shots[start].camera.rays.bounds.shape[0]
+        end = start + 1
+        while end < len(shots) and shots[end].camera.rays.bounds.shape[0] == tiles and (
+                (end + 1 - start) * tiles * TILE * TILE <= most):
+            end += 1
+        yield from _batch(street, shots[start:end])
+        start = end
+
+
+def _batch(street: Street, shots: Sequence[Shot]) -> Iterator[RenderedView]:
+    """The shots, all of as many tiles, together."""
+    cameras, device = [shot.camera for shot in shots], street.config.device
+    poses = np.stack([shot.T_world_camera for shot in shots])
+    scene = views_scene([shot.primitives for shot in shots], poses, street.light.towards_sun, device)
+    tables = PrimitiveTables(concatenate([shot.primitives for shot in shots]), device)
+    directions = [turned(camera.rays.directions, pose[:3, :3]) for camera, pose in zip(cameras, poses, strict=True)]
+    rays = RayTiles(torch.cat(directions, 1), torch.cat([camera.rays.bounds for camera in cameras]), 0, 0)
+    frames = np.tile(np.eye(4), (len(shots), 1, 1))
+    frames[:, :3, 3] = poses[:, :3, 3]
+    lamps = [_lamps(street, shot) for shot in shots]
+    pixel = [1.0 / camera.calibration.intrinsics[0, 0] for camera in cameras]
+    around = Surroundings(
+        street.light, street.noise, partial(_lamp_light, street, shots, lamps) if lamps[0] is not None else None,
+        torch.tensor(pixel, dtype=torch.float32, device=device), [camera.table for camera in cameras],
+        [pose[:3, :3] for pose in poses])
+    ground = GroundView(street.road, frames)
     depth, found = nearest_hits(rays, scene, ground.hits(rays))
     shaded = shade(rays, depth, found, ground, scene, tables, around)
-    image = _picture(shaded, camera, instant, T_world_camera, lamps, seed, T_end_start)
-
-    depth = rays.to_image(torch.where(torch.isfinite(shaded.depth), shaded.depth, torch.nan))
     owner = torch.where(found >= 0, tables.owner[found.clamp(min=0)],
-                        torch.where(torch.isfinite(shaded.depth), 0, -1))
-    identity = rays.to_image(owner).to(torch.int32)
+                        torch.where(torch.isfinite(shaded.depth), 0, -1)).to(torch.int32)
+    tiles = len(found) // len(shots)
+    for view, shot in enumerate(shots):
+        own = slice(view * tiles, (view + 1) * tiles)
+        part = Shaded(shaded.radiance[:, own], shaded.depth[own], shaded.normal[:, own])
+        yield _view(street, shot, part, owner[own], lamps[view])
+
+
+def _view(street: Street, shot: Shot, shaded: Shaded, owner: Tensor, lamps: Lamps | None) -> RenderedView:
+    """What one camera makes of its rays, and the truth. owner: (T, R) int32 identity, -1 = sky."""
+    camera, rays = shot.camera, shot.camera.rays
+    image = _picture(shaded, shot, street, lamps)
+    depth = rays.to_image(torch.where(torch.isfinite(shaded.depth), shaded.depth, torch.nan))
+    identity = rays.to_image(owner)
     ego = torch.zeros_like(depth, dtype=torch.bool)
     if camera.body is not None:
         ego = rays.to_image((camera.body.cover > _EGO_COVER).reshape(shaded.depth.shape))
         depth, identity = torch.where(ego, torch.nan, depth), torch.where(ego, -2, identity)
     normals = None
-    if with_normals:
+    if shot.with_normals:
         known = torch.isfinite(depth)[..., None]
-        normals = torch.where(known, rays.to_image(shaded.normal).permute(1, 2, 0), torch.nan).cpu().numpy()
-    number = identity.cpu().numpy()
+        normal = rays.to_image(turned(shaded.normal, shot.T_world_camera[:3, :3].T)).permute(1, 2, 0)
+        normals = torch.where(known, normal, torch.nan).cpu().numpy()
+    number = identity.contiguous().cpu().numpy()
     places = np.maximum(number, 0)
-    category = np.where(number >= 0, instant.classes[places],
+    category = np.where(number >= 0, street.classes[places],
                         np.where(number == -1, SemanticClass.SKY, SemanticClass.UNKNOWN)).astype(np.uint8)
-    return RenderedView(camera.name, stamp, image, depth.contiguous().cpu().numpy(), number,
-                        instant.moving[places] & (number > 0), ego.cpu().numpy(), category, normals)
+    return RenderedView(camera.name, shot.stamp, image, depth.contiguous().cpu().numpy(), number,
+                        street.moving[places] & (number > 0), ego.cpu().numpy(), category, normals)
 
 
-def _lamp_lighting(lamps: Lamps, T_world_camera: Matrix, instant: Instant) -> Callable[[Tensor, Tensor], Tensor]:
-    return partial(lamp_light, lamps=lamps, T_world_camera=T_world_camera, T_world_base=instant.T_world_base,
-                   strength=instant.light.night)
+def _lamps(street: Street, shot: Shot) -> Lamps | None:
+    """The street lamps around a camera, None by day."""
+    if street.light.night <= _LAMPS_FROM:
+        return None
+    return street_lamps(street.config.seed, shot.T_world_camera[:3, 3], float(shot.T_world_base[2, 3]))
 
 
-def _picture(shaded: Shaded, camera: SimulatedCamera, instant: Instant, T_world_camera: Matrix, lamps: Lamps | None,
-             seed: int, T_end_start: Matrix | None) -> NDArray[np.uint8]:
+def _lamp_light(street: Street, shots: Sequence[Shot], lamps: Sequence[Lamps | None], points: Tensor,
+                normal: Tensor) -> Tensor:
+    """(3, N) irradiance of points (3, N) with normals (3, N) in the frames of the views, one view after the other."""
+    count, found = points.shape[1] // len(shots), []
+    for view, (shot, near) in enumerate(zip(shots, lamps, strict=True)):
+        own, frame = slice(view * count, (view + 1) * count), np.eye(4)
+        frame[:3, 3] = shot.T_world_camera[:3, 3]
+        if near is not None:
+            found.append(lamp_light(points[:, own], normal[:, own], near, frame, shot.T_world_base,
+                                    street.light.night))
+    return torch.cat(found, 1)
+
+
+def _picture(shaded: Shaded, shot: Shot, street: Street, lamps: Lamps | None) -> NDArray[np.uint8]:
     """(H, W, 3) what the camera makes of the light."""
-    config, rays, light, optics = instant.config, camera.rays, instant.light, instant.config.optics
+    camera, T_world_camera, T_end_start = shot.camera, shot.T_world_camera, shot.T_end_start
+    config, rays, light, optics = street.config, camera.rays, street.light, street.config.optics
     rotation, focal = T_world_camera[:3, :3], float(camera.calibration.intrinsics[0, 0])
     depth = rays.to_image(shaded.depth)
     radiance = rays.to_image(shaded.radiance)
@@ -178,18 +232,18 @@ def _picture(shaded: Shaded, camera: SimulatedCamera, instant: Instant, T_world_
     if T_end_start is not None and focal * np.linalg.norm(T_end_start - np.eye(4)) / 8.0 > _VISIBLE_MOTION:
         motion = rays.to_image(_motion(rays, shaded.depth, T_end_start, camera.calibration))
     if camera.body is not None and camera.table is not None:
-        radiance, motion = _with_body(radiance, motion, shaded, camera, instant, rotation)
-    return camera_response(radiance, camera.look, optics, config.noise, seed, motion)
+        radiance, motion = _with_body(radiance, motion, shaded, camera, street, rotation)
+    return camera_response(radiance, camera.look, optics, config.noise, shot.seed, motion)
 
 
-def _with_body(radiance: Tensor, motion: Tensor | None, shaded: Shaded, camera: SimulatedCamera, instant: Instant,
+def _with_body(radiance: Tensor, motion: Tensor | None, shaded: Shaded, camera: SimulatedCamera, street: Street,
                rotation: Matrix) -> tuple[Tensor, Tensor | None]:
     """Radiance (3, H, W) and motion (2, H, W) with the vehicle's body before them; the body does not move."""
     rays, body, table = camera.rays, camera.body, camera.table
     if body is None or table is None:
         return radiance, motion
     behind = shaded.radiance.reshape(3, -1)
-    draw_ego_body(body, behind, shaded.depth.reshape(-1), rays, table, rotation, instant.noise, instant.light)
+    draw_ego_body(body, behind, shaded.depth.reshape(-1), rays, table, rotation, street.noise, street.light)
     cover = rays.to_image(body.cover.reshape(shaded.depth.shape))
     radiance = torch.where(cover > 0.0, rays.to_image(shaded.radiance), radiance)
     return radiance, None if motion is None else motion * (1.0 - cover)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..structures import Matrix
 from .ground_looks import crossing_offset, plain_albedo, section_albedo
-from .ray_casting import NEAR, TILE, RayTiles
+from .ray_casting import NEAR, TILE, RayTiles, turned
 from .terrain import TENSORS
 from .textures import SolidNoise
 from .trajectories import Road
@@ -75,131 +75,149 @@ def _not_zero(value: Tensor) -> Tensor:
     return torch.where(value.abs() < 1e-9, 1e-9, value)
 
 
+def _of(here: Tensor, index: Tensor, share: int = 1) -> Tensor:
+    """Columns of (4, N) that belong to ``index`` where each serves ``share`` indices; a single column (4, 1), which
+    serves all, stays as it is."""
+    if here.shape[1] == 1:
+        return here
+    return here[:, index if share == 1 else index // share]
+
+
 class GroundView:
-    """The ground as one sensor sees it, with the street's x counted from the start of the sensor's lap (precision)."""
+    """The ground as V sensors see it whose frames have the same axes, their rays one view after the other.
+
+    The street's x counts from the start of each sensor's lap (precision). Where ``here`` is asked for, it is (4, N) or
+    (4, 1): x, y, z of the sensor that every ray comes from, and its height above the ground, metres.
+    """
 
     def __init__(self, road: Road, T_world_sensor: Matrix) -> None:
+        """T_world_sensor: (4, 4), or (V, 4, 4) that differ in their places only."""
         self.road = road
-        self.rotation = T_world_sensor[:3, :3]
-        x, y, z = T_world_sensor[:3, 3]
-        self.origin = (float(np.mod(x, road.length)), float(y), float(z))
+        poses = np.asarray(T_world_sensor).reshape(-1, 4, 4)
+        self.rotation = poses[0, :3, :3]
+        places = [(float(np.mod(x, road.length)), float(y), float(z)) for x, y, z in poses[:, :3, 3]]
+        self._here = [(x, y, z, max(z - road.height(x, y), 0.01)) for x, y, z in places]
 
-    def world(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Points (3, ...) in the optical frame -> world x (from the start of the lap), y, z."""
-        moved = [self.rotation[i, 0] * points[0] + self.rotation[i, 1] * points[1] + self.rotation[i, 2] * points[2]
-                 + self.origin[i] for i in range(3)]
-        return moved[0], moved[1], moved[2]
+    def _from_here(self, vectors: Tensor, index: Tensor, rays: int) -> Tensor:
+        """(4, N) or (4, 1) where rays ``index`` (N,) of all ``rays`` come from, on the device of ``vectors``."""
+        here = torch.tensor(self._here, dtype=vectors.dtype, device=vectors.device).T
+        return _of(here, index, rays // len(self._here))
+
+    def world(self, points: Tensor, index: Tensor, rays: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Points (3, N) in the sensors' frames, on rays ``index`` (N,) of all ``rays`` -> world x (from the start of
+        the lap), y, z."""
+        here = self._from_here(points, index, rays)
+        x, y, z = turned(points, self.rotation)
+        return x + here[0], y + here[1], z + here[2]
 
     def hits(self, rays: RayTiles) -> Tensor:
         """(T, R) depth at which the rays meet the ground, inf where they do not."""
-        r = self.rotation
-        x, y, z = rays.directions
-        down = r[2, 0] * x + r[2, 1] * y + r[2, 2] * z
-        depth = torch.full_like(down, torch.inf)
+        shape = rays.directions.shape[1:]
+        ray = turned(rays.directions, self.rotation)
+        depth = torch.full_like(ray[0], torch.inf)
+        tile = torch.arange(shape[0], device=depth.device)
+        here = self._from_here(depth, tile, shape[0])
         kerb, flat = self.road.section.kerb, self.road.terrain.flat
         if flat:
-            below = torch.where(down < 0.0, down, -1e-9)
-            upper, lower = (kerb - self.origin[2]) / below, -self.origin[2] / below
-            index = ((down < 0.0) & (upper < GROUND_RANGE)).reshape(-1).nonzero().squeeze(1)
+            below = torch.where(ray[2] < 0.0, ray[2], -1e-9)
+            upper, lower = ((level - here[2])[:, None] / below for level in (kerb, 0.0))
+            index = ((ray[2] < 0.0) & (upper < GROUND_RANGE)).reshape(-1).nonzero().squeeze(1)
         else:
-            world = torch.stack([r[i, 0] * x + r[i, 1] * y + r[i, 2] * z for i in range(3)])
-            lower, upper = (level.reshape(-1) for level in self._on_terrain(world))
+            lower, upper = (level.reshape(-1) for level in self._on_terrain(ray, here))
             index = (torch.isfinite(lower) | torch.isfinite(upper)).nonzero().squeeze(1)
         if len(index) == 0:
             return depth
-        dx = (r[0, 0] * x + r[0, 1] * y + r[0, 2] * z).reshape(-1)[index]
-        dy = (r[1, 0] * x + r[1, 1] * y + r[1, 2] * z).reshape(-1)[index]
+        ray, here = ray.reshape(3, -1)[:, index], _of(here, index, shape[1])
         last = found = lower.reshape(-1)[index]
         if kerb and flat:
-            found = self._with_kerbs(dx, dy, upper.reshape(-1)[index], last)
+            found = self._with_kerbs(ray, here, upper.reshape(-1)[index], last)
         elif kerb:
-            ray = torch.stack((dx, dy, down.reshape(-1)[index]))
-            found = self._with_kerbs_on_terrain(ray, upper.reshape(-1)[index], last)
+            found = self._with_kerbs_on_terrain(ray, here, upper.reshape(-1)[index], last)
         depth.view(-1)[index] = torch.where(found > NEAR, found, torch.inf)
         return depth
 
-    def _with_kerbs_on_terrain(self, ray: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    def _with_kerbs_on_terrain(self, ray: Tensor, here: Tensor, first: Tensor, last: Tensor) -> Tensor:
         """As ``_with_kerbs`` for rays (3, N); ``first`` is NaN where it is still to be found, ``last`` inf for rays
         that pass over a crest of the road's level."""
         kerb, found = self.road.section.kerb, last.clone()
         # Well inside the road no pavement lies before; rays that graze the ground pass farther below its level.
-        passed = kerb * last / max(self._clearance_here() - kerb, 0.2) * torch.hypot(ray[0], ray[1])
-        beside = self._beside(ray[0], ray[1], torch.where(torch.isfinite(last), last, first))
+        passed = kerb * last / (here[3] - kerb).clamp(min=0.2) * torch.hypot(ray[0], ray[1])
+        beside = self._beside(ray, here, torch.where(torch.isfinite(last), last, first))
         index = (torch.isfinite(last) & (torch.isfinite(first) | (beside > -2.0 * passed))).nonzero().squeeze(1)
         if len(index):
-            chosen, before = ray[:, index], first[index]
-            before = torch.where(torch.isfinite(before), before, self._pavement_before(chosen, last[index]))
-            found[index] = self._with_kerbs(chosen[0], chosen[1], before, last[index])
+            chosen, origin, before = ray[:, index], _of(here, index), first[index]
+            before = torch.where(torch.isfinite(before), before, self._pavement_before(chosen, origin, last[index]))
+            found[index] = self._with_kerbs(chosen, origin, before, last[index])
         crest = torch.isinf(last) & torch.isfinite(first) & (beside >= 0.0)
         return torch.where(crest, first, found)
 
-    def _with_kerbs(self, dx: Tensor, dy: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    def _with_kerbs(self, ray: Tensor, here: Tensor, first: Tensor, last: Tensor) -> Tensor:
         """Depth at which rays end that meet the level of pavements at ``first`` and of roads at ``last``."""
-        at_first, at_last = self._beside(dx, dy, first), self._beside(dx, dy, last)
+        at_first, at_last = self._beside(ray, here, first), self._beside(ray, here, last)
         found = torch.where(at_first >= 0.0, first, last)
         # Rays that pass the pavement's level above the road and reach the road's level inside the kerb.
         kerb = ((at_first < 0.0) & (at_last >= 0.0)).nonzero().squeeze(1)
         if len(kerb):
-            found[kerb] = self._kerb(dx[kerb], dy[kerb], first[kerb], last[kerb], at_first[kerb], at_last[kerb])
+            found[kerb] = self._kerb(ray[:, kerb], _of(here, kerb), first[kerb], last[kerb], at_first[kerb],
+                                     at_last[kerb])
         return found
 
-    def _clearance_here(self) -> float:
-        x, y, z = self.origin
-        return max(z - self.road.height(x, y), 0.01)
-
-    def _on_terrain(self, ray: Tensor) -> tuple[Tensor, Tensor]:
-        """Depths (T, R) at which rays (3, T, R) along the world's axes meet the terrain, and the terrain raised by
-        the kerb; inf where they do not. The latter are NaN in the midst of the ground, where they come shortly before
-        the former."""
+    def _on_terrain(self, ray: Tensor, here: Tensor) -> tuple[Tensor, Tensor]:
+        """Depths (T, R) at which rays (3, T, R) along the world's axes meet the terrain, and the terrain raised by the
+        kerb; inf where they do not. The latter are NaN in the midst of the ground, where they come shortly before the
+        former. here: by tiles."""
         corners = [0, TILE - 1, TILE * (TILE - 1), TILE * TILE - 1, TILE * TILE // 2 + TILE // 2]
         tiles = ray.shape[1]
         samples = ray[:, :, corners]
         extent = (samples[:, :, 3] - samples[:, :, 0]).square().sum(0).sqrt()
-        depth, clear = self._marched(samples.reshape(3, -1), None, extent.repeat_interleave(5))
+        each = torch.arange(tiles, device=ray.device)
+        depth, clear = self._marched(samples.reshape(3, -1), _of(here, each.repeat_interleave(5)), None,
+                                     extent.repeat_interleave(5))
         inverse, clear = 1.0 / depth.reshape(tiles, 5), clear.reshape(tiles, 5).amin(1)
         share = torch.arange(TILE, device=ray.device, dtype=ray.dtype) / (TILE - 1)
         down, across = share.repeat_interleave(TILE), share.repeat(TILE)
         weights = torch.stack(((1 - down) * (1 - across), (1 - down) * across, down * (1 - across), down * across))
-        guess = inverse[:, :4] @ weights
+        guess = sum(inverse[:, i, None] * weights[i] for i in range(4))
         met = (inverse > 0.0).all(1)
         plane = met & ((guess[:, corners[4]] - inverse[:, 4]).abs() < _PLANE * inverse[:, 4])
         sky = clear == len(_STEPS)
         found = torch.full_like(ray[0], torch.inf)
         rest = (~plane & ~sky).nonzero().squeeze(1)
         if bool(plane.any()):
-            started, sure = self._from_guess(ray[:, plane], 1.0 / guess[plane])
+            started, sure = self._from_guess(ray[:, plane], _of(here, plane)[:, :, None], 1.0 / guess[plane])
             found[plane] = torch.where(sure, started, torch.nan)
         found[rest] = torch.nan
         open_rays = torch.isnan(found).reshape(-1).nonzero().squeeze(1)
         raised = torch.full_like(found, torch.nan)
         if len(open_rays):
             start = clear.repeat_interleave(TILE * TILE)[open_rays]
-            chosen = ray.reshape(3, -1)[:, open_rays]
-            found.view(-1)[open_rays] = self._marched(chosen, start)[0]
+            chosen, origin = ray.reshape(3, -1)[:, open_rays], _of(here, open_rays, TILE * TILE)
+            found.view(-1)[open_rays] = self._marched(chosen, origin, start)[0]
             horizon = (~met).repeat_interleave(TILE * TILE)[open_rays]
             if self.road.section.kerb and bool(horizon.any()):
-                above = self._marched(chosen[:, horizon], start[horizon], lift=self.road.section.kerb)[0]
+                above = self._marched(chosen[:, horizon], _of(origin, horizon), start[horizon],
+                                      lift=self.road.section.kerb)[0]
                 raised.view(-1)[open_rays[horizon]] = above
         return found, raised
 
-    def _from_guess(self, ray: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
+    def _from_guess(self, ray: Tensor, here: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
         """Depths near a first guess at which rays (3, ...) meet the terrain (secant), and where that is sure."""
-        value = self._clearance(ray, depth)
+        value = self._clearance(ray, here, depth)
         before, at_before = depth, value
-        depth = depth * (1.0 + (value / self._clearance_here()).clamp(-0.2, 0.2))
+        depth = depth * (1.0 + (value / here[3]).clamp(-0.2, 0.2))
         for _ in range(_GUESS_REFINEMENTS):
-            value = self._clearance(ray, depth)
+            value = self._clearance(ray, here, depth)
             step = value * (depth - before) / _not_zero(value - at_before)
             before, at_before = depth, value
             depth = depth - torch.clamp(step, -0.1 * depth, 0.1 * depth)
         return depth, value.abs() < 0.004
 
-    def _clearance(self, ray: Tensor, depth: Tensor) -> Tensor:
+    def _clearance(self, ray: Tensor, here: Tensor, depth: Tensor) -> Tensor:
         """Height of rays (3, ...) above the terrain (without kerbs) at a depth."""
-        x, y, z = self.origin
+        x, y, z, _ = here
         return z + depth * ray[2] - terrain_height(self.road, x + depth * ray[0], y + depth * ray[1])
 
-    def _marched(self, rays: Tensor, start: Tensor | None = None,
+    def _marched(self, rays: Tensor, here: Tensor, start: Tensor | None = None,
                  extent: Tensor | None = None, lift: float = 0.0) -> tuple[Tensor, Tensor]:
         """Of N rays (3, N): depth (N,) at which they meet the terrain, inf where they do not, and the number (N,) of
         the last step up to which the ground stays farther below them than ``extent`` (N,) times the depth.
@@ -208,7 +226,7 @@ class GroundView:
         """
         terrain = self.road.terrain
         low, high = torch.zeros_like(rays[0]), torch.full_like(rays[0], torch.inf)
-        at_low, at_high = torch.full_like(low, self._clearance_here()), torch.zeros_like(low)
+        at_low, at_high = here[3].expand_as(low).clone(), torch.zeros_like(low)
         begin = torch.zeros_like(low, dtype=torch.int64) if start is None else start
         clear = torch.full_like(begin, len(_STEPS))
         rising = rays[2] >= terrain.steepest * torch.hypot(rays[0], rays[1])
@@ -219,8 +237,8 @@ class GroundView:
             if len(waiting) == 0:
                 before = step
                 continue
-            ray = rays[:, waiting]
-            value = self._clearance(ray, torch.full_like(ray[0], step)) - lift
+            ray, origin = rays[:, waiting], _of(here, waiting)
+            value = self._clearance(ray, origin, torch.full_like(ray[0], step)) - lift
             if extent is not None:
                 close = waiting[value < extent[waiting] * step]
                 clear[close] = clear[close].clamp(max=max(number - 1, 0))
@@ -229,20 +247,21 @@ class GroundView:
             low[waiting] = torch.where(met, before, step)
             at_low[waiting] = torch.where(met, at_low[waiting], value)
             # What rises and is above all ground already never comes back to it.
-            gone = (ray[2] >= 0.0) & (self.origin[2] + step * ray[2] > terrain.highest + lift)
+            gone = (ray[2] >= 0.0) & (origin[2] + step * ray[2] > terrain.highest + lift)
             waiting, before = waiting[~met & ~gone], step
         index = torch.isfinite(high).nonzero().squeeze(1)
         depth = torch.full_like(low, torch.inf)
-        depth[index] = self._between(rays[:, index], low[index], high[index], at_low[index], at_high[index], lift)
+        depth[index] = self._between(rays[:, index], _of(here, index), low[index], high[index], at_low[index],
+                                     at_high[index], lift)
         return depth, clear
 
-    def _between(self, ray: Tensor, low: Tensor, high: Tensor, at_low: Tensor, at_high: Tensor,
+    def _between(self, ray: Tensor, here: Tensor, low: Tensor, high: Tensor, at_low: Tensor, at_high: Tensor,
                  lift: float) -> Tensor:
         """Depths between low and high where rays (3, N) meet the terrain (regula falsi after Illinois)."""
         before = None
         for _ in range(_REFINEMENTS):
             middle = low + (high - low) * (at_low / (at_low - at_high).clamp(min=1e-9)).clamp(0.0, 1.0)
-            value = self._clearance(ray, middle) - lift
+            value = self._clearance(ray, here, middle) - lift
             above = value > 0.0
             # An end that stays twice counts half, so that the next point falls on its side.
             half = 1.0 if before is None else torch.where(above == before, 0.5, 1.0)
@@ -251,28 +270,28 @@ class GroundView:
             before = above
         return low + (high - low) * (at_low / (at_low - at_high).clamp(min=1e-9)).clamp(0.0, 1.0)
 
-    def _pavement_before(self, ray: Tensor, last: Tensor) -> Tensor:
+    def _pavement_before(self, ray: Tensor, here: Tensor, last: Tensor) -> Tensor:
         """Depths at which rays (3, N) meet the terrain raised by the kerb, shortly before they meet the terrain
         itself at ``last`` (secant)."""
         kerb = self.road.section.kerb
         after, at_after = last, torch.full_like(last, -kerb)
-        depth = (last * (1.0 - kerb / max(self._clearance_here(), 2.0 * kerb))).maximum(0.3 * last)
+        depth = (last * (1.0 - kerb / here[3].clamp(min=2.0 * kerb))).maximum(0.3 * last)
         for _ in range(_KERB_REFINEMENTS):
-            value = self._clearance(ray, depth) - kerb
+            value = self._clearance(ray, here, depth) - kerb
             slope = (at_after - value) / _not_zero(after - depth)
             after, at_after = depth, value
             depth = torch.minimum((depth - value / slope.clamp(max=-1e-4)).maximum(0.3 * last), last)
         return depth
 
-    def _beside(self, dx: Tensor, dy: Tensor, depth: Tensor) -> Tensor:
+    def _beside(self, ray: Tensor, here: Tensor, depth: Tensor) -> Tensor:
         """Distance outside the road's edge (negative = on the road) along rays at a depth."""
-        return outside_road(self.road, self.origin[0] + depth * dx, self.origin[1] + depth * dy)
+        return outside_road(self.road, here[0] + depth * ray[0], here[1] + depth * ray[1])
 
-    def _kerb(self, dx: Tensor, dy: Tensor, low: Tensor, high: Tensor, at_low: Tensor, at_high: Tensor) -> Tensor:
+    def _kerb(self, ray: Tensor, here: Tensor, low: Tensor, high: Tensor, at_low: Tensor, at_high: Tensor) -> Tensor:
         """Depth of the road's edge between two depths (regula falsi; the edge is almost straight there)."""
         for _ in range(4):
             middle = low + (high - low) * (at_low / (at_low - at_high)).clamp(0.0, 1.0)
-            value = self._beside(dx, dy, middle)
+            value = self._beside(ray, here, middle)
             inside = value < 0.0
             low, at_low = torch.where(inside, middle, low), torch.where(inside, value, at_low)
             high, at_high = torch.where(inside, high, middle), torch.where(inside, at_high, value)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ..structures import Matrix
 from .ground import GroundView, ground_albedo, outside_road, terrain_height
-from .ray_casting import RayTiles, SensorScene, shadows
+from .ray_casting import RayTiles, SensorScene, shadows, turned
 from .reflections import RayTable, fresnel, mirrored, reflected
 from .shading import PrimitiveTables, SurfaceHits, surface_albedo, surface_hits
 from .sky import Light, sky, transmission
@@ -26,20 +27,26 @@ _SLOPE_STEP = 0.25  # metres between the heights that give the slope of terrain
 
 @dataclass(frozen=True, eq=False)
 class Surroundings:
-    """What lights a view. lamps: irradiance (3, N) of points (3, N) with normals (3, N), both in the optical frame,
-    or None by day; table: to find mirror images, or None where nothing mirrors; pixel: size of a pixel at depth 1."""
+    """What lights V views. lamps: irradiance (3, N) of points (3, N) with normals (3, N), both in the frames of the
+    views, or None by day; pixel: (V,) size of a pixel at depth 1; tables: of every view, to find mirror images, None
+    where nothing mirrors; rotations: (3, 3) optical frame of every view into the world."""
 
     light: Light
     noise: SolidNoise
     lamps: Callable[[Tensor, Tensor], Tensor] | None
-    table: RayTable | None
-    pixel: float
+    pixel: Tensor
+    tables: Sequence[RayTable | None]
+    rotations: Sequence[Matrix]
+
+    def pixel_of(self, index: Tensor, rays: int) -> Tensor:
+        """(N,) or (1,) size of the pixels of rays ``index`` (N,) of all ``rays``."""
+        return self.pixel if len(self.pixel) == 1 else self.pixel[index // (rays // len(self.pixel))]
 
 
 @dataclass(frozen=True, eq=False)
 class Shaded:
-    """radiance: (3, T, R); depth: (T, R) with window openings followed, sky = inf; normal: (3, T, R) unit, optical
-    frame, 0 where there is sky."""
+    """radiance: (3, T, R); depth: (T, R) with window openings followed, sky = inf; normal: (3, T, R) unit, frames
+    of the views, 0 where there is sky."""
 
     radiance: Tensor
     depth: Tensor
@@ -60,7 +67,8 @@ class _Surfaces:
 
 def shade(rays: RayTiles, depth: Tensor, primitive: Tensor, ground: GroundView, scene: SensorScene,
           tables: PrimitiveTables, around: Surroundings) -> Shaded:
-    """What rays show that meet primitives (T, R), -1 = ground, at a depth (T, R), inf = sky."""
+    """What rays show that meet primitives (T, R), -1 = ground, at a depth (T, R), inf = sky. The tiles are those of one
+    view after the other, as many of each, and everything lies in the frames of the views: the world's axes."""
     light, shape = around.light, depth.shape
     directions = rays.directions.reshape(3, -1)
     length = torch.sqrt((directions * directions).sum(0))
@@ -82,10 +90,10 @@ def shade(rays: RayTiles, depth: Tensor, primitive: Tensor, ground: GroundView, 
     radiance = torch.stack([clear * surface[c] + (1.0 - clear) * light.haze[c] for c in range(3)])
     above = (~torch.isfinite(met.depth)).nonzero().squeeze(1)
     if len(above):
-        radiance[:, above] = sky(directions[:, above] / length[above], up, ground.rotation, around.noise, around.pixel,
-                                 light)
-    if around.table is not None:
-        _mirror(radiance, directions / length, points, met, clear, lit, scene.sun[2], ground, around)
+        radiance[:, above] = sky(directions[:, above] / length[above], up, ground.rotation, around.noise,
+                                 around.pixel_of(above, len(length)), light)
+    if any(table is not None for table in around.tables):
+        _mirror(radiance, directions / length, points, met, clear, lit, scene.sun[2], around)
     return Shaded(radiance.reshape(3, *shape), met.depth.reshape(shape), met.normal.reshape(3, *shape))
 
 
@@ -100,7 +108,7 @@ def _surfaces(directions: Tensor, length: Tensor, depth: Tensor, primitive: Tens
         hits = surface_hits(d, depth[on_objects], primitive[on_objects], scene, tables)
         depth[on_objects], normal[:, on_objects] = hits.depth, hits.normal
         cosine = (hits.normal * d).sum(0).abs() / length[on_objects]
-        footprint = hits.depth * around.pixel * torch.rsqrt(cosine.clamp(min=0.08))
+        footprint = hits.depth * around.pixel_of(on_objects, len(depth)) * torch.rsqrt(cosine.clamp(min=0.08))
         albedo[:, on_objects] = surface_albedo(hits, footprint, tables, around.noise)
         if weather.gloss > 0.0:
             shine = tables.look[6].index_select(0, hits.primitive)
@@ -112,8 +120,9 @@ def _surfaces(directions: Tensor, length: Tensor, depth: Tensor, primitive: Tens
         up = torch.tensor(ground.rotation[2], dtype=torch.float32, device=depth.device)
         d = directions[:, on_ground]
         cosine = (up[0] * d[0] + up[1] * d[1] + up[2] * d[2]).abs() / length[on_ground]
-        footprint = depth[on_ground] * around.pixel * torch.rsqrt(cosine.clamp(min=0.02))
-        x, y, z = ground.world(d * depth[on_ground])
+        pixel = around.pixel_of(on_ground, len(depth))
+        footprint = depth[on_ground] * pixel * torch.rsqrt(cosine.clamp(min=0.02))
+        x, y, z = ground.world(d * depth[on_ground], on_ground, len(depth))
         colour = ground_albedo(around.noise, ground.road, x, y, z, footprint)
         if weather.wet > 0.0:
             water, _ = around.noise.octaves(0.6 * x, 0.6 * y, torch.zeros_like(x) + 3.0, footprint.clamp(min=0.6))
@@ -150,20 +159,26 @@ def _ground_normal(ground: GroundView, x: Tensor, y: Tensor, up: Tensor) -> Tens
 
 
 def _mirror(radiance: Tensor, direction: Tensor, points: Tensor, met: _Surfaces, clear: Tensor, lit: Tensor,
-            sun: Tensor, ground: GroundView, around: Surroundings) -> None:
-    """Mirror images into radiance (3, N), in place. direction: (3, N) unit; sun: (3,) towards the sun, both optical."""
-    chosen = (met.mirror > _MATT * (1.0 if around.light.weather.wet == 0.0 else 0.2)).nonzero().squeeze(1)
-    if len(chosen) == 0 or around.table is None:
-        return
-    towards, normal = direction[:, chosen], met.normal[:, chosen]
-    share = fresnel(-(towards * normal).sum(0), met.mirror[chosen])
-    # What mirrors little when seen straight is rough: it does not become a perfect mirror at grazing angles either.
-    share = torch.minimum(share, 20.0 * met.mirror[chosen]) * clear[chosen]
-    outward = mirrored(towards, normal)
-    image = reflected(points[:, chosen], outward, radiance, met.depth, around.table, ground.rotation, around.noise,
-                      around.light)
-    if max(around.light.sun) > 0.0:
-        glint = (outward * sun[:, None]).sum(0).clamp(min=0.0) ** _GLINT
-        colour = torch.tensor(around.light.sun, device=glint.device)[:, None]
-        image = image + 6.0 * glint * lit[chosen] * colour
-    radiance[:, chosen] += share * (image - radiance[:, chosen])
+            sun: Tensor, around: Surroundings) -> None:
+    """Mirror images into radiance (3, N), in place. direction: (3, N) unit; sun: (3,) towards the sun, both in the
+    frames of the views; each view is mirrored in itself."""
+    rays = radiance.shape[1] // len(around.tables)
+    least = _MATT * (1.0 if around.light.weather.wet == 0.0 else 0.2)
+    for view, (table, rotation) in enumerate(zip(around.tables, around.rotations, strict=True)):
+        own = slice(view * rays, (view + 1) * rays)
+        chosen = (met.mirror[own] > least).nonzero().squeeze(1)
+        if table is None or len(chosen) == 0:
+            continue
+        towards, normal, mirror = direction[:, own][:, chosen], met.normal[:, own][:, chosen], met.mirror[own][chosen]
+        share = fresnel(-(towards * normal).sum(0), mirror)
+        # What mirrors little when seen straight is rough: it does not become a perfect mirror at grazing angles either.
+        share = torch.minimum(share, 20.0 * mirror) * clear[own][chosen]
+        outward = mirrored(towards, normal)
+        place = turned(points[:, own][:, chosen], rotation.T)
+        image = reflected(place, turned(outward, rotation.T), radiance[:, own], met.depth[own], table, rotation,
+                          around.noise, around.light)
+        if max(around.light.sun) > 0.0:
+            glint = (outward * sun[:, None]).sum(0).clamp(min=0.0) ** _GLINT
+            colour = torch.tensor(around.light.sun, device=glint.device)[:, None]
+            image = image + 6.0 * glint * lit[own][chosen] * colour
+        radiance[:, own][:, chosen] += share * (image - radiance[:, own][:, chosen])

@@ -1,8 +1,9 @@
-"""Ray casting in torch: nearest hits of a camera's rays with boxes, cylinders and ellipsoids, and cast shadows.
+"""Ray casting in torch: nearest hits of sensors' rays with boxes, cylinders and ellipsoids, and cast shadows.
 
 Rays are grouped into square tiles. A primitive is tried only on the tiles its outline can touch, nearest primitives
-first, and no more on tiles that nearer hits have filled; all tiles try their next candidates together, so the
-number of torch calls stays small. The same code runs on CPU and CUDA; results do not depend on ``chunk``.
+first, and no more on tiles that nearer hits have filled; all tiles of all views try their next candidates together,
+so the number of torch calls stays small. The same code runs on CPU and CUDA; results depend neither on ``chunk`` nor
+on the other views of a batch.
 
 Lengths along a ray are multiples of its direction, whose z is 1 in the optical frame: a length *is* a depth.
 """
@@ -20,19 +21,18 @@ from torch import Tensor
 
 from ..structures import Matrix
 from .leaves import dappled, first_leaf
-from .primitives import BOX, CYLINDER, KINDS, LEAVES, PrimitiveSet
+from .primitives import BOX, CYLINDER, KINDS, LEAVES
 
 TILE = 16
 NEAR = 0.05
 """Nothing nearer to a sensor than this (metres) is seen."""
 
 _NEVER_ZERO = 1e-20  # keeps rays along an axis from dividing 0 by 0; lost in rounding otherwise
-_SMALLEST_CASTER = 0.5  # metres across
 _NEAREST_ROUNDS = (2, 2, 4, 8, 16)  # candidates a tile tries at once: few at first, since near ones hide others
 _SHADOW_ROUNDS = (4, 8, 16)
-_PAIRS = 256  # of tiles and candidates that a round tries at least, where there are as many
-_CORNERS = np.array([(x, y, z, 1.0) for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])
-_EDGES = np.array([(a, b) for a in range(8) for b in range(a + 1, 8) if bin(a ^ b).count("1") == 1])
+_PAIRS = {"cpu": 256, "cuda": 1 << 15}  # of tiles and candidates that a round tries at least, where there are as many
+_CHUNK = {"cpu": 1 << 16, "cuda": 1 << 24}  # intersections at a time: a CPU's caches hold them, a GPU has enough to do
+_ROUNDING = 1e-3  # share by which rounding may bring a hit before the smallest depth of its primitive
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +67,23 @@ def ray_tiles(directions: NDArray[np.float64], device: torch.device | str) -> Ra
                     torch.tensor(bounds, dtype=torch.float32, device=device), rows, columns)
 
 
+def turned(vectors: Tensor, rotation: Matrix) -> Tensor:
+    """Vectors (3, ...) multiplied by a rotation (3, 3)."""
+    r = rotation
+    return torch.stack([float(r[i, 0]) * vectors[0] + float(r[i, 1]) * vectors[1] + float(r[i, 2]) * vectors[2]
+                        for i in range(3)])
+
+
 @dataclass(frozen=True, eq=False)
 class SensorScene:
-    """P primitives in a sensor's optical frame, of which V may be seen; tensors on the device.
+    """The P primitives of V views together, each view with its own, in a frame of each view; tensors on the device.
 
-    kind: (P,); to_unit: (12, P) rows of the (3, 4) affine from the optical frame into the unit primitive.
-    visible: (V,) places of those in front of the sensor, nearest first; near: (V,) their smallest depth;
-    outline: (V, 4) smallest x/z, y/z and largest x/z, y/z of their hulls.
-    sun: (3, 3) rows: two axes across the sunlight and the direction towards the sun; sun_low, sun_high: (3, P)
-    extent of the primitives along these axes.
+    kind: (P,); to_unit: (12, P) rows of the (3, 4) affine from the frame of the view into the unit primitive.
+    visible: (V, C) numbers of those in front of a view, nearest first; near: (V, C) their smallest depth;
+    outline: (V, 4, C) smallest x/z, y/z and largest x/z, y/z of their hulls in the optical frame.
+    sun: (3, 3) rows: two axes across the sunlight and the direction towards the sun, the same in all frames;
+    casters: (V, D) numbers of those large enough to cast shadows, largest first; caster_low, caster_high: (V, 3, D)
+    their extent along these axes. Places that a view does not need have an empty outline or extent.
     """
 
     kind: Tensor
@@ -84,76 +92,32 @@ class SensorScene:
     near: Tensor
     outline: Tensor
     sun: Tensor
-    sun_low: Tensor
-    sun_high: Tensor
+    casters: Tensor
+    caster_low: Tensor
+    caster_high: Tensor
 
 
-def sensor_scene(primitives: PrimitiveSet, T_world_sensor: Matrix, sun: NDArray[np.float64],
-                 device: torch.device | str) -> SensorScene:
-    """Primitives as a sensor meets them (computed in float64). sun: (3,) unit vector towards the sun, world."""
-    T_sensor_unit = np.linalg.inv(T_world_sensor) @ primitives.T_world_unit
-    linear, centre = T_sensor_unit[:, :3, :3], T_sensor_unit[:, :3, 3]
-    towards = T_world_sensor[:3, :3].T @ sun
-    axes = np.vstack((np.linalg.svd(towards[None, :])[2][1:], towards))
-    # Half extents of the hull along an axis: the sum over its edges.
-    along_sun, half_sun = centre @ axes.T, np.abs(np.einsum("ai,pij->paj", axes, linear)).sum(2)
-    half_depth = np.abs(linear[:, 2]).sum(1)
-    ahead = np.flatnonzero(centre[:, 2] + half_depth > NEAR)
-    order = ahead[np.argsort((centre[:, 2] - half_depth)[ahead], kind="stable")]
-    corners = (T_sensor_unit[order, :3] @ _CORNERS.T).transpose(0, 2, 1)
-
-    def tensor(values: NDArray[np.float64]) -> Tensor:
-        return torch.tensor(np.ascontiguousarray(values), dtype=torch.float32, device=device)
-
-    return SensorScene(
-        torch.tensor(primitives.kind, device=device), tensor(_inverted(linear, centre)),
-        torch.tensor(order, device=device), tensor(np.maximum((centre[:, 2] - half_depth)[order], NEAR)),
-        tensor(_outline(corners)), tensor(axes), tensor((along_sun - half_sun).T), tensor((along_sun + half_sun).T))
-
-
-def _inverted(linear: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Inverses (12, P), row by row, of affine maps with linear parts (P, 3, 3) and places (P, 3)."""
-    a, b, c = linear.transpose(2, 1, 0)  # columns, (3, P) each
-
-    def cross(v: NDArray[np.float64], w: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.stack((v[1] * w[2] - v[2] * w[1], v[2] * w[0] - v[0] * w[2], v[0] * w[1] - v[1] * w[0]))
-
-    rows = np.stack((cross(b, c), cross(c, a), cross(a, b)))
-    rows /= (a * rows[0]).sum(0)
-    return np.concatenate((rows, -(rows * centre.T).sum(1)[:, None]), axis=1).reshape(12, -1)
-
-
-def _outline(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(P, 8, 3) hull corners -> (P, 4) bounds of x/z, y/z of the part of the hull in front of NEAR."""
-    first, second = corners[:, _EDGES[:, 0]], corners[:, _EDGES[:, 1]]
-    crosses = (first[..., 2] > NEAR) != (second[..., 2] > NEAR)
-    step = np.where(crosses, second[..., 2] - first[..., 2], 1.0)
-    cut = first + ((NEAR - first[..., 2]) / step)[..., None] * (second - first)
-    points = np.concatenate((corners, cut), axis=1)
-    seen = np.concatenate((corners[..., 2] > NEAR, crosses), axis=1)
-    slopes = points[..., :2] / np.maximum(points[..., 2:], NEAR)
-    low = np.where(seen[..., None], slopes, np.inf).min(1)
-    high = np.where(seen[..., None], slopes, -np.inf).max(1)
-    return np.concatenate((low, high), axis=1)
-
-
-def nearest_hits(rays: RayTiles, scene: SensorScene, limit: Tensor, chunk: int = 1 << 16) -> tuple[Tensor, Tensor]:
+def nearest_hits(rays: RayTiles, scene: SensorScene, limit: Tensor, chunk: int | None = None) -> tuple[Tensor, Tensor]:
     """Nearest hit of every ray.
 
-    limit: (T, R) depth beyond which nothing is looked for (the ground, or inf). chunk: intersections computed at a
-    time; it changes speed and memory only.
+    rays: the tiles of one view after the other, as many of each, directions in the frames of the views. limit: (T, R)
+    depth beyond which nothing is looked for (the ground, or inf). chunk: intersections computed at a time; it changes
+    speed and memory only.
     Returns depth (T, R), where nothing is hit equal to ``limit``, and primitive (T, R) int64, -1 = none.
     """
     best, found = limit.clone(), torch.full_like(limit, -1, dtype=torch.int64)
-    low, high = rays.bounds[:, :2].T, rays.bounds[:, 2:].T
-    kinds, box_low, box_high = scene.kind[scene.visible], scene.outline[:, :2].T, scene.outline[:, 2:].T
-    in_image = ((box_low <= high.amax(1)[:, None]) & (box_high >= low.amin(1)[:, None])).all(0)
+    chunk = chunk or _CHUNK[limit.device.type]
+    low, high = rays.bounds.reshape(len(scene.visible), -1, 4).transpose(1, 2).split(2, dim=1)
+    box_low, box_high = scene.outline.split(2, dim=1)
+    in_image = ((box_low <= high.amax(2, keepdim=True)) & (box_high >= low.amin(2, keepdim=True))).all(1)
+    kinds, surely_near = scene.kind[scene.visible], (1.0 - _ROUNDING) * scene.near
     for kind in KINDS:
-        chosen = (in_image & (kinds == kind)).nonzero().squeeze(1)
-        touches = _overlapping(box_low[:, chosen], box_high[:, chosen], low, high)
-        for tile, candidates in _rounds(touches, _NEAREST_ROUNDS, partial(_may_hide, best, scene.near[chosen])):
+        chosen = in_image & (kinds == kind)
+        table, picked = _touch_table(chosen, box_low, box_high, low, high)
+        numbers, near = scene.visible.reshape(-1)[picked], surely_near.reshape(-1)[picked]
+        for tile, candidates in _rounds(table, _NEAREST_ROUNDS, partial(_may_hide, best, near)):
             for t, c in _chunks(tile, candidates, chunk // best.shape[1]):
-                primitive = scene.visible[chosen[c.clamp(min=0)]]
+                primitive = numbers[c.clamp(min=0)]
                 depth = _hit(kind, scene.to_unit[:, primitive], rays.directions[:, t])
                 # A padded place repeats some primitive: harmless, except that it must not win.
                 depth = torch.where((depth > NEAR) & (c >= 0).unsqueeze(-1), depth, torch.inf)
@@ -170,67 +134,90 @@ def _may_hide(best: Tensor, near: Tensor, tile: Tensor, candidate: Tensor) -> Te
     return best[tile].amax(1) > near[candidate]
 
 
-def shadows(points: Tensor, owner: Tensor, lit: Tensor, scene: SensorScene, chunk: int = 1 << 16) -> Tensor:
+def shadows(points: Tensor, owner: Tensor, lit: Tensor, scene: SensorScene, chunk: int | None = None) -> Tensor:
     """(T, R) bool: whether something stands between a point and the sun.
 
-    points: (3, T, R) in the optical frame; owner: (T, R) primitive a point lies on (convex: never shades itself);
-    lit: (T, R) which points matter.
+    points: (3, T, R) in the frames of the views, tiles as in ``nearest_hits``; owner: (T, R) primitive a point lies on
+    (convex: never shades itself); lit: (T, R) which points matter.
     """
-    dark = ~lit
+    dark, chunk = ~lit, chunk or _CHUNK[lit.device.type]
     along = [axis[0] * points[0] + axis[1] * points[1] + axis[2] * points[2] for axis in scene.sun]
     low = torch.stack([torch.where(lit, one, torch.inf).amin(1) for one in along])
     high = torch.stack([torch.where(lit, one, -torch.inf).amax(1) for one in along])
     high[2] = torch.inf  # casters stand anywhere towards the sun
-    # Large casters first: tiles they darken altogether need no others. Trifles are left out.
-    size = (scene.sun_high - scene.sun_low).amax(0)
-    order = torch.argsort(size, descending=True, stable=True)
-    matter = (size > _SMALLEST_CASTER) & ((scene.sun_low <= high.amax(1)[:, None])
-                                          & (scene.sun_high >= low.amin(1)[:, None])).all(0)
-    order = order[matter[order]]
+    views = len(scene.casters)
+    low, high = (side.reshape(3, views, -1).transpose(0, 1) for side in (low, high))
+    # Large casters first: tiles they darken altogether need no others.
+    matter = ((scene.caster_low <= high.amax(2, keepdim=True))
+              & (scene.caster_high >= low.amin(2, keepdim=True))).all(1)
+    kinds = scene.kind[scene.casters]
     for kind in KINDS:
-        chosen = order[scene.kind[order] == kind]
-        touches = _overlapping(scene.sun_low[:, chosen], scene.sun_high[:, chosen], low, high)
-        for tile, candidates in _rounds(touches, _SHADOW_ROUNDS, lambda t, c: ~dark[t].all(1)):
+        table, picked = _touch_table(matter & (kinds == kind), scene.caster_low, scene.caster_high, low, high)
+        numbers = scene.casters.reshape(-1)[picked]
+        for tile, candidates in _rounds(table, _SHADOW_ROUNDS, lambda t, c: ~dark[t].all(1)):
             for t, c in _chunks(tile, candidates, chunk // lit.shape[1]):
-                primitive = chosen[c.clamp(min=0)]  # a padded place repeats a candidate of the round
+                primitive = numbers[c.clamp(min=0)]  # a padded place repeats a candidate of the round
                 covered = _covers(kind, scene.to_unit[:, primitive], points[:, t], scene.sun[2])
                 covered &= (owner[t][:, None] != primitive[:, :, None]) & (c >= 0).unsqueeze(-1)
                 dark[t] |= covered.any(1)
     return dark & lit
 
 
-def _overlapping(box_low: Tensor, box_high: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """(P, T) bool: whether boxes (A, P) and boxes (A, T) overlap along all A axes."""
-    touches = torch.ones(box_low.shape[1], low.shape[1], dtype=torch.bool, device=low.device)
-    for axis in range(len(low)):
-        touches &= box_low[axis, :, None] <= high[axis]
-        touches &= box_high[axis, :, None] >= low[axis]
-    return touches
+def _touch_table(chosen: Tensor, box_low: Tensor, box_high: Tensor, low: Tensor,
+                 high: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of the chosen boxes (V, C) of a view may touch which of its tiles.
 
-
-def _rounds(touches: Tensor, sizes: tuple[int, ...],
-            is_open: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    """(P, T) which primitives may touch which tiles -> rounds of (tiles (K,), candidates (K, size), -1 = none left).
-
-    Every open tile tries its candidates in the order of P; ``sizes`` are the least candidates per round, the last
-    repeats; few tiles try more at once. is_open: tiles (K,) and their next candidates (K,) -> (K,) bool; what is
-    closed stays closed.
+    box_low, box_high: (V, A, C) and low, high: (V, A, T) extents of boxes and tiles along A axes.
+    Returns (V * T, most) candidates of every tile in the order of C, -1 = none, and for every candidate its place (K,)
+    among V * C.
     """
-    turn = touches.cumsum(0, dtype=torch.int32) - 1
-    primitive, tile = touches.nonzero(as_tuple=True)
-    counts = touches.sum(0)
-    most = int(counts.max()) if len(primitive) else 0
-    table = torch.full((touches.shape[1], most), -1, dtype=torch.int64, device=touches.device)
-    table[tile, turn[primitive, tile].long()] = primitive
-    waiting, start, number = (counts > 0).nonzero().squeeze(1), 0, 0
+    views, total = chosen.shape
+    places, view = _places_of(chosen), torch.arange(views, device=chosen.device)[:, None]
+    width = places.shape[1]
+    touches = (places >= 0)[:, None, :].repeat(1, low.shape[2], 1)
+    index = places.clamp(min=0)
+    for axis in range(low.shape[1]):
+        touches &= box_low[:, axis].gather(1, index)[:, None, :] <= high[:, axis, :, None]
+        touches &= box_high[:, axis].gather(1, index)[:, None, :] >= low[:, axis, :, None]
+    table = _places_of(touches.flatten(0, 1))
+    if views > 1:
+        first = (width * view).expand(-1, low.shape[2]).reshape(-1, 1)
+        table = torch.where(table >= 0, table + first, -1)
+    return table, (index + total * view).reshape(-1)
+
+
+def _places_of(mask: Tensor) -> Tensor:
+    """(N, C) bool -> (N, most) places of what is true in every row, in their order, -1 = no more."""
+    row, place = mask.nonzero(as_tuple=True)
+    counts = mask.sum(1)
+    most = int(counts.max()) if len(row) else 0
+    found = torch.full((len(mask), most), -1, dtype=torch.int64, device=mask.device)
+    number = torch.arange(len(row), device=mask.device) - (counts.cumsum(0) - counts)[row]
+    found[row, number] = place
+    return found
+
+
+def _rounds(table: Tensor, sizes: tuple[int, ...],
+            is_open: Callable[[Tensor, Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """(T, most) candidates of every tile -> rounds of (tiles (K,), candidates (K, size), -1 = none left).
+
+    ``sizes`` are the least candidates per round, the last repeats; few tiles try more at once. is_open: tiles (K,) and
+    their next candidates (K,) -> (K,) bool; what is closed stays closed.
+    """
+    if table.shape[1] == 0:
+        return
+    pairs = _PAIRS[table.device.type]
+    waiting, start, number = (table[:, 0] >= 0).nonzero().squeeze(1), 0, 0
     while len(waiting):
         waiting = waiting[is_open(waiting, table[waiting, start])]
         if len(waiting) == 0:
             break
-        size = max(sizes[min(number, len(sizes) - 1)], _PAIRS // len(waiting))
+        size = max(sizes[min(number, len(sizes) - 1)], pairs // len(waiting))
         yield waiting, table[waiting, start:start + size]
         start, number = start + size, number + 1
-        waiting = waiting[counts[waiting] > start]
+        if start >= table.shape[1]:
+            break
+        waiting = waiting[table[waiting, start] >= 0]
 
 
 def _chunks(tile: Tensor, candidates: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:

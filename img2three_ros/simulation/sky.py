@@ -78,7 +78,8 @@ def transmission(distance: Tensor, weather: WeatherConfig) -> Tensor:
     return torch.exp(-distance / weather.haze_depth)
 
 
-def sky(direction: Tensor, up: Tensor, rotation: Matrix, noise: SolidNoise, pixel: float, light: Light) -> Tensor:
+def sky(direction: Tensor, up: Tensor, rotation: Matrix, noise: SolidNoise, pixel: float | Tensor,
+        light: Light) -> Tensor:
     """(3, N) radiance of the sky in directions (3, N), unit, in a frame that ``rotation`` (3, 3) turns into the
     world and in which ``up`` (3,) points up; pixel: detail finer than this (radians) is left out."""
     weather = light.weather

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,19 +14,51 @@ from torch import Tensor
 
 from ..geometry.transforms import apply, inverse
 from ..structures import CameraCalibration, CameraImage, Frame, InputError, Matrix
-from .camera_view import RenderedView, SimulatedCamera, make_camera, make_instant, render_view
+from .camera_view import RenderedView, Shot, SimulatedCamera, Street, make_camera, render_shots
 from .categories import class_table
 from .ground import GroundView
 from .point_truth import moved_points, pixel_velocity, ray_bundle
 from .primitives import PrimitiveSet
 from .random_rig import configured_rig
-from .ray_casting import NEAR, RayTiles, nearest_hits, ray_tiles, sensor_scene
+from .ray_casting import NEAR, RayTiles, nearest_hits, ray_tiles
 from .rig import T_BASE_LIDAR, CameraMount, camera_directions
+from .sensor_scenes import sensor_scene
 from .settings import SimulationConfig
 from .shading import PrimitiveTables, surface_hits
+from .sky import Light, make_light
 from .street_world import ObjectBox, StreetWorld
 from .textures import SolidNoise
 from .truth import object_boxes, occupied
+
+
+@dataclass(frozen=True, eq=False)
+class ViewRequest:
+    """An image of a camera of the rig at a stamp (ns).
+
+    T_world_base: (4, 4) where the vehicle is, None = where it is by itself; T_world_end: (4, 4) what this has become at
+    the end of the exposure, None = it stands (only with ``T_world_base``). all_truth: normals and velocity too.
+    """
+
+    camera: str
+    stamp: int
+    T_world_base: Matrix | None = None
+    T_world_end: Matrix | None = None
+    all_truth: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class OutsideRequest:
+    """An image of a camera anywhere in the world that is not mounted on the vehicle and stands still.
+
+    T_world_camera: (4, 4) optical frame into the world; stamp: ns. Its lens and sensor are those of the rig's first
+    camera, with the exposure of the rig's mean. all_truth: normals and velocity too.
+    """
+
+    T_world_camera: Matrix
+    calibration: CameraCalibration
+    stamp: int
+    name: str = "outside"
+    all_truth: bool = False
 
 
 class SimulatedVehicle:
@@ -101,14 +133,20 @@ class SimulatedVehicle:
 
         all_truth: normals and velocity too.
         """
-        T_base_camera, exposure = self.T_base_camera[camera], self.exposure_ns
-        if T_world_base is None:
-            T_world_base, T_world_end = self.pose(stamp), self.pose(stamp + exposure)
-        T_end_start = None
-        if exposure and T_world_end is not None:
-            T_end_start = inverse(T_world_end @ T_base_camera) @ T_world_base @ T_base_camera
-        return self._rendered(self._camera(camera), T_world_base @ T_base_camera, stamp, T_world_base,
-                              self.camera_names.index(camera), T_end_start, all_truth)
+        return self.render_views([ViewRequest(camera, stamp, T_world_base, T_world_end, all_truth)])[0]
+
+    def render_views(self, requests: Sequence[ViewRequest | OutsideRequest],
+                     rays_at_once: int | None = None) -> list[RenderedView]:
+        """Images and truth of several cameras, instants and poses in one go.
+
+        The same as view by view, but a GPU is kept busy, and views of one instant share its street. rays_at_once: most
+        rays that are cast together, None = what suits the device; it changes speed and memory only.
+        """
+        streets: dict[tuple[int, float], PrimitiveSet] = {}
+        shots = [self._shot(request, streets) for request in requests]
+        street = Street(self.config, self.world.road, self._light, self._noise, self._classes, self.world.moving)
+        views = render_shots(street, shots, rays_at_once)
+        return [self._with_velocity(view, shot) for view, shot in zip(views, shots, strict=True)]
 
     @property
     def exposure_ns(self) -> int:
@@ -117,12 +155,8 @@ class SimulatedVehicle:
 
     def render_from(self, T_world_camera: Matrix, calibration: CameraCalibration, stamp: int, name: str = "outside",
                     all_truth: bool = False) -> RenderedView:
-        """Image and truth of a camera anywhere in the world that is not mounted on the vehicle and stands still.
-
-        Its lens and sensor are those of the rig's first camera, with the exposure of the rig's mean.
-        """
-        camera = make_camera(self.config, name, calibration, 1.0, 0)
-        return self._rendered(camera, T_world_camera, stamp, self.pose(stamp), len(self._mounts), None, all_truth)
+        """Image and truth of a camera that is not mounted on the vehicle (see ``OutsideRequest``)."""
+        return self.render_views([OutsideRequest(T_world_camera, calibration, stamp, name, all_truth)])[0]
 
     def visible(self, points_world: NDArray[np.floating], T_world_camera: Matrix, stamp: int) -> NDArray[np.bool_]:
         """(N,) bool: whether points (N, 3) of the world lie before the camera with nothing in between (exact, each by
@@ -145,24 +179,43 @@ class SimulatedVehicle:
         return moved_points(self.world, np.asarray(points_world, dtype=np.float64), identity, seconds(stamp),
                             seconds(later))
 
-    def _rendered(self, camera: SimulatedCamera, T_world_camera: Matrix, stamp: int, T_world_base: Matrix,
-                  number: int, T_end_start: Matrix | None, all_truth: bool) -> RenderedView:
-        config = self.config
-        x = float((T_world_base if number < len(self._mounts) else T_world_camera)[0, 3])
-        primitives = self.world.primitives(config.seconds(stamp), x)
-        instant = make_instant(config, primitives, self.world.road, self.sun, self._noise, self._classes,
-                               self.world.moving, T_world_base)
+    def _shot(self, request: ViewRequest | OutsideRequest, streets: dict[tuple[int, float], PrimitiveSet]) -> Shot:
+        """What a request means. streets: primitives by stamp and place along the street, filled as they are needed."""
+        config, stamp, T_end_start = self.config, request.stamp, None
+        if isinstance(request, OutsideRequest):
+            camera = make_camera(config, request.name, request.calibration, 1.0, 0)
+            T_world_camera, T_world_base = request.T_world_camera, self.pose(stamp)
+            x, number = float(T_world_camera[0, 3]), len(self._mounts)
+        else:
+            camera, T_base_camera = self._camera(request.camera), self.T_base_camera[request.camera]
+            T_world_base, T_world_end = self._motion(request)
+            x, number = float(T_world_base[0, 3]), self.camera_names.index(request.camera)
+            T_world_camera = T_world_base @ T_base_camera
+            if self.exposure_ns and T_world_end is not None:
+                T_end_start = inverse(T_world_end @ T_base_camera) @ T_world_camera
+        if (stamp, x) not in streets:
+            streets[stamp, x] = self.world.primitives(config.seconds(stamp), x)
         seed = int(np.random.SeedSequence((config.seed, 8, number, stamp)).generate_state(1)[0])
-        view = render_view(instant, camera, T_world_camera, stamp, seed, T_end_start, all_truth)
-        if not all_truth:
+        return Shot(camera, streets[stamp, x], T_world_camera, T_world_base, stamp, seed, T_end_start,
+                    request.all_truth)
+
+    def _motion(self, request: ViewRequest) -> tuple[Matrix, Matrix | None]:
+        """``T_world_base`` at the start and at the end of an exposure."""
+        if request.T_world_base is not None:
+            return request.T_world_base, request.T_world_end
+        return self.pose(request.stamp), self.pose(request.stamp + self.exposure_ns)
+
+    def _with_velocity(self, view: RenderedView, shot: Shot) -> RenderedView:
+        if not shot.with_normals:
             return view
-        velocity = pixel_velocity(self.world, view.depth, view.identity, camera_directions(camera.calibration),
-                                  T_world_camera, config.seconds(stamp))
+        velocity = pixel_velocity(self.world, view.depth, view.identity, camera_directions(shot.camera.calibration),
+                                  shot.T_world_camera, self.config.seconds(view.stamp))
         return replace(view, velocity=velocity)
 
     def views(self, index: int) -> tuple[RenderedView, ...]:
         """All cameras of instant ``index``, each at its own stamp."""
-        return tuple(self.render(name, self.camera_stamp(name, index)) for name in self.camera_names)
+        requests = [ViewRequest(name, self.camera_stamp(name, index)) for name in self.camera_names]
+        return tuple(self.render_views(requests))
 
     def frame(self, index: int, views: tuple[RenderedView, ...] | None = None) -> Frame:
         """Instant ``index`` as the pipeline takes it (from ``views`` where they were rendered before).
@@ -227,6 +280,10 @@ class SimulatedVehicle:
             self._cameras[name] = make_camera(self.config, name, self.calibrations[name], float(self._gains[name]),
                                               self.camera_names.index(name), self.T_base_camera[name])
         return self._cameras[name]
+
+    @cached_property
+    def _light(self) -> Light:
+        return make_light(self.config.weather, self.sun, self.config.shadows)
 
     @cached_property
     def _classes(self) -> NDArray[np.uint8]:

@@ -8,7 +8,8 @@ import torch
 
 from img2three_ros.geometry.transforms import from_xyz_rpy
 from img2three_ros.simulation.primitives import Facade, Part, Surface, box, cylinder, ellipsoid, gather, wheel
-from img2three_ros.simulation.ray_casting import nearest_hits, ray_tiles, sensor_scene, shadows
+from img2three_ros.simulation.ray_casting import nearest_hits, ray_tiles, shadows
+from img2three_ros.simulation.sensor_scenes import sensor_scene
 from img2three_ros.simulation.shading import PrimitiveTables, surface_hits
 from img2three_ros.simulation.street_world import ROAD_HALF_WIDTH
 from img2three_ros.simulation.trajectories import Road
