@@ -144,7 +144,8 @@ class SyncConfig:
 class Config:
     """Everything the reconstruction (without ROS) can be told."""
 
-    engine: str = setting("sweep", "reconstruction engine", choices=("sweep", "scene"))
+    engine: str = setting("scene", "reconstruction engine: scene = learned, sweep = matching without weights",
+                          choices=("scene", "sweep"))
     device: str = setting("auto", "torch device: auto takes CUDA where it exists", choices=("auto", "cpu", "cuda"))
     threads: int = setting(0, "CPU threads of torch; 0 = all", low=0, high=256)
     sync: SyncConfig = SyncConfig()

@@ -9,7 +9,7 @@ from img2three_ros.structures import InputError
 
 
 def test_override_changes_only_its_path():
-    config = with_overrides(Config(), {"occupancy.voxel_size": 0.2, "engine": "sweep"})
+    config = with_overrides(Config(), {"occupancy.voxel_size": 0.2, "engine": "scene"})
     changed = {leaf.path for leaf, default in zip(settings(config), settings(Config()), strict=True)
                if leaf.value != default.value}
     assert changed == {"occupancy.voxel_size"}

@@ -43,9 +43,9 @@ class SimulatedGroupSettings:
     one_source: float = setting(0.08, "share of views that keep one source only", low=0.0, high=1.0)
     wrong_source: float = setting(0.1, "share of views with a view among their sources that does not fit", low=0.0,
                                   high=1.0)
-    noisy_geometry: float = setting(0.5, "share of vehicles with errors of calibration and odometry", low=0.0, high=1.0)
+    noisy_geometry: float = setting(0.4, "share of vehicles with errors of calibration and odometry", low=0.0, high=1.0)
     moved_base: float = setting(0.6, "share of vehicles whose base_link is not where the ground is", low=0.0, high=1.0)
-    crops: float = setting(0.5, "share of rigs whose images are cut from larger ones", low=0.0, high=1.0)
+    crops: float = setting(0.8, "share of rigs whose images are cut from larger ones", low=0.0, high=1.0)
     full_width: int = setting(640, "width of the images at run time: crops are enlarged up to it", unit="px", low=32)
     device: str = setting("cpu", "torch device of the ray casting", choices=("cpu", "cuda"))
 

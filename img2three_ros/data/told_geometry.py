@@ -52,7 +52,7 @@ def draw_errors(random: Generator, noisy: float, moved_base: float) -> GeometryE
     # Everything is drawn whatever the shares are, so that groups that differ in them show the same.
     moves, errs, kind = random.random(3)
     far, near, roll, pitch = random.uniform(-0.9, 0.9), *random.normal(0.0, (0.1, 0.3, 0.7))
-    rotation, odometry = random.uniform((0.1, 0.005), (0.2, 0.02))
+    rotation, odometry = random.uniform((0.02, 0.002), (0.2, 0.02))
     base = np.eye(4)
     if moves < moved_base:
         up = far if kind * moved_base < 0.1 else near

@@ -21,6 +21,9 @@ from .image_encoder import EncoderConfig, Features, ImageEncoder
 from .matching import HypothesisMatcher, MatchGeometry, PairWarps, masked_features, pair_warps, rays_in_base
 
 
+_FINE_GAIN = 4.0
+
+
 @dataclass(frozen=True)
 class DepthNetworkConfig:
     """planes: hypotheses of constant ratio between min_depth and max_depth (m). widths: channels of the U-Net at
@@ -249,7 +252,7 @@ class Refinement(nn.Module):
         super().__init__()
         width = config.refine_width
         self.register_buffer("offsets", torch.linspace(-1.0, 1.0, config.candidates), persistent=False)
-        self.match = HypothesisMatcher(config.groups, 2, hidden=8)
+        self.match = HypothesisMatcher(config.groups, 2, hidden=8, gain=_FINE_GAIN)
         self.enter = nn.Conv2d(width + config.context[0] + 2 * config.candidates + 4, width, 3, padding=1)
         self.body = nn.Sequential(Residual(width), Residual(width))
         self.choice = nn.Conv2d(width, config.candidates, 1)

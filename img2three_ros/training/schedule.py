@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import torch
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from .settings import OptimizerConfig
 
 _ENCODER = "encoder.backbone."
-_MATCHING = ("encoder.describe.", "sweep.")
+_MATCHING = re.compile(r"encoder\.describe\.|sweep\.|refine\.\d+\.match\.")
 
 
 def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -40,7 +41,7 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.A
 
 
 def _part(name: str) -> str:
-    return "encoder" if name.startswith(_ENCODER) else "matching" if name.startswith(_MATCHING) else "rest"
+    return "encoder" if name.startswith(_ENCODER) else "matching" if _MATCHING.match(name) else "rest"
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
