@@ -101,8 +101,8 @@ def neighbours(rig: Sequence[CameraMount], count: int, random: Generator) -> tup
 
 def cropped(rig: Sequence[CameraMount], largest: float, random: Generator) -> tuple[CameraMount, ...]:
     """Every camera cut down to a part of its image, enlarged 1..``largest`` times: a small training image then has
-    the pixel angle of a large one, on which the precision of matching depends; most come close to it. Half of the rigs cut the same part from all cameras. Parts that show little but sky
-    are rare: little is learned from them."""
+    the pixel angle of a large one, on which the precision of matching depends; most come close to it. Half of the
+    rigs cut the same part from all cameras. Parts that show little but sky are rare: little is learned from them."""
     zoom = max(largest, 1.0) ** math.sqrt(random.random())
     same = len(rig) == 2 or random.random() < 0.5
     place = _place(random)
