@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -43,7 +44,8 @@ def commit() -> str:
 
 
 def hardware() -> str:
-    """The GPU, or the processor and its threads."""
+    """The GPUs, or the processor and the threads of all processes of a torchrun."""
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name(0)}"
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads() * int(os.environ.get("WORLD_SIZE", "1"))
+    return f"{platform.processor() or platform.machine()}, {threads} threads"
