@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -150,7 +153,8 @@ def _loader(source: GroupSource, requests: Sequence[Request], data: DataConfig) 
     """Rendered groups in the order of requests. Workers are spawned: they inherit no threads and no CUDA."""
     parallel: dict[str, Any] = {}
     if data.workers:
-        parallel = {"multiprocessing_context": "spawn", "prefetch_factor": data.ahead, "worker_init_fn": _alone}
+        parallel = {"multiprocessing_context": "spawn", "prefetch_factor": data.ahead,
+                    "worker_init_fn": partial(_alone, os.getpid())}
     return iter(DataLoader(_Rendering(source, requests), batch_size=None, collate_fn=_same, shuffle=False,
                            num_workers=data.workers, **parallel))
 
@@ -159,8 +163,16 @@ def _same(item: Any) -> Any:
     return item
 
 
-def _alone(worker: int) -> None:
-    """One thread each. Ctrl-C and SIGTERM to the whole process group are left to the trainer, who ends its workers."""
+def _alone(trainer: int, worker: int) -> None:
+    """One thread each. Ctrl-C and SIGTERM to the whole process group are left to the trainer, who ends its workers; one
+    that was killed or crashed cannot, so they watch it: a worker with groups nobody takes would wait for ever."""
+    threading.Thread(target=_end_with, args=(trainer,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
+
+
+def _end_with(trainer: int) -> None:
+    while os.getppid() == trainer:
+        time.sleep(1.0)
+    os._exit(1)

@@ -1,8 +1,12 @@
 """Which groups are used when."""
 
 import itertools
+import subprocess
+import sys
+import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from tiny_training import TinyGroups
@@ -71,3 +75,27 @@ def test_a_group_looks_different_every_time_and_is_mirrored_every_second():
     assert len({group.images.numpy().tobytes() for group in shown}) == len(shown)
     sides = Counter(bool(group.depth[0, 16, 0] > group.depth[0, 16, -1]) for group in shown)
     assert sides == {True: 4, False: 4}
+
+
+KILLED = """
+import os, signal, sys; sys.path.insert(0, sys.argv[1])
+from tiny_training import TinyGroups
+from img2three_ros.training.samples import LaneSamples
+from img2three_ros.training.settings import DataConfig, Stage
+samples = iter(LaneSamples(TinyGroups(), DataConfig(workers=1, ahead=4, reuse=1), 0, [Stage(50, (192, 320), 1, 4)], 0))
+next(samples)
+print(*(entry for entry in os.listdir("/proc") if entry.isdigit() and
+        open(f"/proc/{entry}/stat").read().rpartition(")")[2].split()[1] == str(os.getpid())), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_of_a_killed_trainer_end():
+    run = subprocess.run([sys.executable, "-c", KILLED, str(Path(__file__).parent)], capture_output=True, text=True,
+                         timeout=60, check=False)
+    workers = [Path("/proc") / pid for pid in run.stdout.split()]
+    assert len(workers) >= 1, run.stderr
+    give_up = time.monotonic() + 20.0
+    while any(worker.exists() for worker in workers) and time.monotonic() < give_up:
+        time.sleep(0.2)
+    assert not any(worker.exists() for worker in workers)
