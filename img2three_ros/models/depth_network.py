@@ -23,6 +23,7 @@ from .matching import HypothesisMatcher, MatchGeometry, PairWarps, masked_featur
 _FINE_GAIN = 4.0
 """On the correlations of hypotheses a few percent apart."""
 
+
 @dataclass(frozen=True)
 class DepthNetworkConfig:
     """planes: hypotheses of constant ratio between min_depth and max_depth (m). widths: channels of the U-Net at

@@ -104,9 +104,9 @@ class ImageEncoder(nn.Module):
 class Descriptors(nn.Module):
     """What a place looks like, to be found again in other views: from pixels and the backbone's first stage alone.
 
-    Not from the pyramid: what an image as a whole means says little about where a place is, and descriptors made of
-    it learn several times slower (share of places found after 2 minutes of training: 0.38 from the pyramid at 1/8,
-    0.32 at 1/4, 0.65 from pixels).
+    Not from the pyramid: descriptors made of it learned more slowly. Share of pixels whose best match is within 25 %,
+    median of 38 held-out views after some two minutes of training them alone: 0.39 from the pyramid at 1/8, 0.32 at
+    1/4, 0.47 from pixels and the first stage at the same learning rate, and 0.65 at the higher rate they bear.
     """
 
     def __init__(self, config: EncoderConfig) -> None:

@@ -1,14 +1,5 @@
-"""One thread: the images here are too small for two, which would only wait for each other."""
+"""Every test of this room computes with one thread."""
 
-from collections.abc import Iterator
+from single_thread import one_thread
 
-import pytest
-import torch
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]
