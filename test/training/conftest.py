@@ -1,14 +1,5 @@
 """Training's tests compare floating-point numbers bit by bit: one thread."""
 
-from collections.abc import Iterator
+from single_thread import one_thread
 
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]
