@@ -3,8 +3,8 @@
 encode       each image on its own (``image_encoder``; the export seam, cached for keyframes)
 sweep        at 1/8: all depth hypotheses scored against any number of source views (``matching``)
 regularise   a 2D U-Net over scores, image context and viewing rays -> distribution over hypotheses
-refine       at 1/4, twice: a few hypotheses around the estimate, re-matched with finer features (coarse to fine:
-             Eigen et al., "Depth Map Prediction from a Single Image", NeurIPS 2014)
+refine       at 1/4, twice: a few surfaces around the estimate, re-matched with windows of the images (``windows``;
+             coarse to fine: Eigen et al., "Depth Map Prediction from a Single Image", NeurIPS 2014)
 upsample     convex combination of neighbours (Teed and Deng, "RAFT", ECCV 2020), then bilinear to the image's size
 """
 
@@ -19,9 +19,7 @@ from torch.nn import functional
 
 from .image_encoder import EncoderConfig, Features, ImageEncoder
 from .matching import HypothesisMatcher, MatchGeometry, PairWarps, masked_features, pair_warps, rays_in_base
-
-_FINE_GAIN = 4.0
-"""On the correlations of hypotheses a few percent apart."""
+from .windows import match_windows, usable_half
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class DepthNetworkConfig:
     context: tuple[int, int, int, int] = (32, 64, 96, 128)
     widths: tuple[int, int, int] = (128, 144, 160)
     refine_width: int = 64
-    candidates: int = 8
+    candidates: int = 9
     refinements: int = 2
 
 
@@ -121,13 +119,14 @@ class DepthNetwork(nn.Module):
         logits, hidden, blend = self.regularise(scores, reference, geometry)
         coarse, spread = around_mode(logits.float(), self.planes)
         pair = convex_upsample(torch.stack((coarse, spread), 1), blend, 2)
-        log_depth, spread = pair[:, 0], pair[:, 1].clamp(float(step), 0.6)
+        log_depth, spread = pair[:, 0], pair[:, 1].clamp(float(step), 0.2)
         found = [coarse, log_depth]
-        warps = pair_warps(geometry, 4, 4)
-        rays = rays_in_base(geometry, 4)
+        warps, rays = pair_warps(geometry, 2, 2), rays_in_base(geometry, 4)
+        grey = torch.cat((sources.grey, usable_half(geometry.source_mask)), 1)
         state = _enlarged(hidden, 2)
         for refinement in self.refine:
-            state, log_depth, spread = refinement(state, log_depth, spread, reference, described, warps, rays, geometry)
+            height = heights(geometry, rays, log_depth.detach().exp()[:, None])
+            state, log_depth, spread = refinement(state, log_depth, spread, reference, grey, warps, height)
             found.append(log_depth)
         half = convex_upsample(log_depth[:, None], self.upsample(state), 2)
         full = _enlarged(half, 2)[:, 0]
@@ -248,33 +247,36 @@ class Residual(nn.Module):
 class Refinement(nn.Module):
     """One step at 1/4: candidates around the estimate are matched again; the estimate moves among them."""
 
+    offsets: Tensor
+
     def __init__(self, config: DepthNetworkConfig) -> None:
         super().__init__()
         width = config.refine_width
-        self.register_buffer("offsets", torch.linspace(-1.0, 1.0, config.candidates), persistent=False)
-        self.match = HypothesisMatcher(config.groups, 2, hidden=8, gain=_FINE_GAIN)
-        self.enter = nn.Conv2d(width + config.context[0] + 2 * config.candidates + 4, width, 3, padding=1)
+        self.register_buffer("offsets", torch.linspace(-1.0, 1.0, config.candidates).reshape(1, -1, 1, 1),
+                             persistent=False)
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(15.0)))
+        self.enter = nn.Conv2d(width + config.context[0] + 2 * config.candidates + 7, width, 3, padding=1)
         self.body = nn.Sequential(Residual(width), Residual(width))
         self.choice = nn.Conv2d(width, config.candidates, 1)
         self.change = nn.Conv2d(width, 2, 1)
 
-    offsets: Tensor
-
     def forward(self, state: Tensor, log_depth: Tensor, spread: Tensor, reference: Features, sources: Tensor,
-                warps: PairWarps, rays: Tensor, geometry: MatchGeometry) -> tuple[Tensor, Tensor, Tensor]:
-        """New state (R, C, h, w), log depth (R, h, w) and spread (R, h, w) of the next candidates."""
+                warps: PairWarps, height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """New state (R, C, h, w), log depth (R, h, w) and spread (R, h, w) of the next candidates.
+
+        sources: grey and usable, warps: into them (``match_windows``); height: (R, 1, h, w) of the estimate, m.
+        """
         centre, reach = log_depth.detach()[:, None], 2.0 * spread.detach()[:, None]
-        candidates = centre + reach * self.offsets.reshape(1, -1, 1, 1)
-        depth = candidates.exp()
-        scores = self.match(reference.match, sources, warps, 1.0 / depth, heights(geometry, rays, depth))
-        height = heights(geometry, rays, centre.exp())
-        known = torch.cat((centre / 3.0, reach.log(), torch.tanh(0.5 * height), torch.tanh(0.1 * height)), 1)
-        state = self.body(self.enter(torch.cat((state, reference.context4, scores.flatten(1, 2), known), 1)))
+        scores = match_windows(reference.grey, sources, warps, centre + reach * self.offsets)
+        alike = functional.avg_pool2d(scores.alike, 3, stride=1, padding=1, count_include_pad=False)
+        known = torch.cat((centre / 3.0, reach.log(), torch.tanh(0.5 * height), torch.tanh(0.1 * height), scores.seen,
+                           scores.moved, scores.texture), 1)
+        state = self.body(self.enter(torch.cat((state, reference.context4, scores.alike, alike, known), 1)))
         active = functional.silu(state)
-        share = (self.choice(active).float() + scores[:, 0]).softmax(1)
-        offset = (share * self.offsets.reshape(1, -1, 1, 1)).sum(1)
+        share = (self.choice(active).float() + self.log_sharpness.exp() * alike).softmax(1)
+        offset = (share * self.offsets).sum(1)
         change = self.change(active).float()
         moved = log_depth.detach() + reach[:, 0] * (offset + 0.3 * torch.tanh(change[:, 0]))
-        left = (share * (self.offsets.reshape(1, -1, 1, 1) - offset[:, None]).square()).sum(1).clamp(min=1e-4).sqrt()
-        next_spread = (reach[:, 0] * left * torch.exp(torch.tanh(change[:, 1]))).clamp(0.006, 0.4)
+        left = (share * (self.offsets - offset[:, None]).square()).sum(1).clamp(min=1e-4).sqrt()
+        next_spread = (reach[:, 0] * left * torch.exp(torch.tanh(change[:, 1]))).clamp(0.006, 0.1)
         return state, moved, next_spread

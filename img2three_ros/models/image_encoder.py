@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..structures import InputError
+from .windows import grey_half
 
 
 class _Stage(NamedTuple):
@@ -50,10 +51,12 @@ class Features:
     """What an image is to the rest of the network. V views of H x W pixels.
 
     match: (V, C, H/4, W/4), descriptors of unit length per pixel.
+    grey: (V, 1, H/2, W/2), the image's luma -0.5..0.5.
     context4, context8, context16, context32: (V, C, h, w), what the image itself says about its depth.
     """
 
     match: Tensor
+    grey: Tensor
     context4: Tensor
     context8: Tensor
     context16: Tensor
@@ -61,7 +64,7 @@ class Features:
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All tensors in the order of the fields."""
-        return self.match, self.context4, self.context8, self.context16, self.context32
+        return self.match, self.grey, self.context4, self.context8, self.context16, self.context32
 
     def select(self, index: Tensor | slice) -> Features:
         """The features of some views."""
@@ -90,6 +93,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """Encode V images; each on its own, so that the features of a keyframe can be kept."""
+        grey = grey_half(images)
         images = (images * 255.0 - 127.0) / 128.0
         x4, x8, x16, x32 = self.backbone(images)
         p32 = functional.relu(self.lateral32(x32))
@@ -98,7 +102,7 @@ class ImageEncoder(nn.Module):
         pixels = functional.pixel_unshuffle(images, 4)
         p4 = self.lateral4(x4) + self.detail4(pixels) + _twice(self.down8(p8))
         p4 = functional.relu(self.smooth4(functional.relu(p4)))
-        return Features(self.describe(pixels, x4), p4, p8, p16, p32)
+        return Features(self.describe(pixels, x4), grey, p4, p8, p16, p32)
 
 
 class Descriptors(nn.Module):

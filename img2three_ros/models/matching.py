@@ -114,12 +114,11 @@ class HypothesisMatcher(nn.Module):
     Every source is judged on its own (correlation, visibility, parallax) and says how much it is to be trusted;
     the sum over sources takes any number of them, none included. The trusted mean of the correlations goes straight
     into the first output, times a learned sharpness: so the descriptors learn to match from the first step on.
-    gain: a factor on it: the closer the hypotheses, the less their correlations differ.
     """
 
-    def __init__(self, groups: int, out: int, hidden: int = 16, gain: float = 1.0) -> None:
+    def __init__(self, groups: int, out: int, hidden: int = 16) -> None:
         super().__init__()
-        self.groups, self.gain = groups, gain
+        self.groups = groups
         self.sharpness = nn.Parameter(torch.tensor(8.0))
         self.judge = nn.Sequential(nn.Conv2d(groups + 2, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, 9, 1))
         self.merge = nn.Sequential(nn.Conv2d(8 + 1 + 2, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, out, 1))
@@ -148,7 +147,7 @@ class HypothesisMatcher(nn.Module):
                              torch.tanh(0.5 * height).reshape(count, 1, planes * rows, columns),
                              torch.tanh(0.1 * height).reshape(count, 1, planes * rows, columns)), 1)
         first, others = self.merge(stacked).float().split((1, self.merge[-1].out_channels - 1), 1)
-        first = first + self.gain * self.sharpness * likeness / trust
+        first = first + self.sharpness * likeness / trust
         return torch.cat((first, others), 1).unflatten(2, (planes, rows))
 
     def _correlate(self, reference: Tensor, sources: Tensor, warps: PairWarps, slot: int,

@@ -68,15 +68,16 @@ def padded_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def for_matching(features: Features) -> Features:
-    """Descriptors only, as memory of its own: the context of a source is not needed."""
+    """Descriptors and grey only, as memory of their own: the context of a source is not needed."""
     empty = features.match.new_zeros(0)
-    return replace(features, match=features.match.clone(), context4=empty, context8=empty, context16=empty,
-                   context32=empty)
+    return replace(features, match=features.match.clone(), grey=features.grey.clone(), context4=empty,
+                   context8=empty, context16=empty, context32=empty)
 
 
 def joined_for_matching(views: Sequence[Features]) -> Features:
     """(N, C, h, w) of views (1, C, h, w); smaller ones go on with zeros at the bottom and at the right."""
-    return replace(views[0], match=_joined([view.match for view in views]))
+    return replace(views[0], match=_joined([view.match for view in views]),
+                   grey=_joined([view.grey for view in views]))
 
 
 def joined(views: Sequence[Features]) -> Features:
