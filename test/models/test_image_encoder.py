@@ -51,7 +51,7 @@ def test_sizes_of_features_and_length_of_descriptors() -> None:
     with torch.no_grad():
         features = ImageEncoder()(torch.rand(2, 3, 64, 96))
     sizes = [tuple(tensor.shape[2:]) for tensor in features.tensors()]
-    assert sizes == [(16, 24), (16, 24), (8, 12), (4, 6), (2, 3)]
+    assert sizes == [(16, 24), (32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
     torch.testing.assert_close(features.match.norm(dim=1), torch.ones(2, 16, 24), rtol=0, atol=0.02)
 
 
@@ -95,5 +95,5 @@ def test_wrong_weights_are_named() -> None:
 
 
 def test_features_select_rows() -> None:
-    features = Features(*(torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 2, 4, 4) for _ in range(5)))
-    assert [float(tensor[0, 0, 0, 0]) for tensor in features.select(torch.tensor([2])).tensors()] == [2.0] * 5
+    features = Features(*(torch.arange(3.0).reshape(3, 1, 1, 1).expand(3, 2, 4, 4) for _ in range(6)))
+    assert [float(tensor[0, 0, 0, 0]) for tensor in features.select(torch.tensor([2])).tensors()] == [2.0] * 6
