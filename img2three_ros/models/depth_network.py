@@ -1,7 +1,8 @@
 """Depth of each view from a few images: matching where there is parallax, context where there is none.
 
 encode       each image on its own (``image_encoder``; the export seam, cached for keyframes)
-sweep        at 1/8: all depth hypotheses scored against any number of source views (``matching``)
+sweep        at 1/8: all depth hypotheses scored against any number of source views, by learned descriptors
+             (``matching``), which find, and by windows of the images (``windows``), which are exact
 regularise   a 2D U-Net over scores, image context and viewing rays -> distribution over hypotheses
 refine       at 1/4, twice: a few surfaces around the estimate, re-matched with windows of the images (``windows``;
              coarse to fine: Eigen et al., "Depth Map Prediction from a Single Image", NeurIPS 2014)
@@ -19,7 +20,7 @@ from torch.nn import functional
 
 from .image_encoder import EncoderConfig, Features, ImageEncoder
 from .matching import HypothesisMatcher, MatchGeometry, PairWarps, masked_features, pair_warps, rays_in_base
-from .windows import match_windows, usable_half
+from .windows import match_windows, sweep_windows, usable_half
 
 
 @dataclass(frozen=True)
@@ -114,16 +115,15 @@ class DepthNetwork(nn.Module):
     def estimate(self, reference: Features, sources: Features, geometry: MatchGeometry) -> DepthPrediction:
         """Depth of the references from their own features and those of the sources."""
         step = self.planes[1] - self.planes[0]
-        described = masked_features(sources.match, geometry.source_mask)
-        scores = self._sweep(reference, described, geometry)
-        logits, hidden, blend = self.regularise(scores, reference, geometry)
+        scores = self._sweep(reference, masked_features(sources.match, geometry.source_mask), geometry)
+        warps, grey = pair_warps(geometry, 2, 2), torch.cat((sources.grey, usable_half(geometry.source_mask)), 1)
+        alike = sweep_windows(reference.grey, grey, warps, torch.exp(-self.planes))
+        logits, hidden, blend = self.regularise(scores, alike, reference, geometry)
         coarse, spread = around_mode(logits.float(), self.planes)
         pair = convex_upsample(torch.stack((coarse, spread), 1), blend, 2)
         log_depth, spread = pair[:, 0], pair[:, 1].clamp(float(step), 0.2)
         found = [coarse, log_depth]
-        warps, rays = pair_warps(geometry, 2, 2), rays_in_base(geometry, 4)
-        grey = torch.cat((sources.grey, usable_half(geometry.source_mask)), 1)
-        state = _enlarged(hidden, 2)
+        state, rays = _enlarged(hidden, 2), rays_in_base(geometry, 4)
         for refinement in self.refine:
             height = heights(geometry, rays, log_depth.detach().exp()[:, None])
             state, log_depth, spread = refinement(state, log_depth, spread, reference, grey, warps, height)
@@ -183,7 +183,8 @@ class Regulariser(nn.Module):
         super().__init__()
         w8, w16, w32 = config.widths
         _, c8, c16, c32 = config.context
-        self.enter = nn.Conv2d(2 * config.planes + c8 + 6, w8, 3, padding=1)
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(3.0)))
+        self.enter = nn.Conv2d(3 * config.planes + c8 + 6, w8, 3, padding=1)
         self.down8 = Residual(w8)
         self.to16 = nn.Conv2d(w8, w16, 3, stride=2, padding=1)
         self.join16 = nn.Conv2d(w16 + c16, w16, 1)
@@ -199,14 +200,18 @@ class Regulariser(nn.Module):
         self.hidden = nn.Conv2d(w8, config.refine_width, 1)
         self.blend = nn.Conv2d(w8, 9 * 4, 1)
 
-    def forward(self, scores: Tensor, reference: Features, geometry: MatchGeometry) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores (R, 2, D, h, w) -> logits (R, D, h, w), hidden state (R, C, h, w), weights of the upsampling."""
-        x8 = self.down8(self.enter(torch.cat((scores.flatten(1, 2), reference.context8, view_channels(geometry)), 1)))
+    def forward(self, scores: Tensor, alike: Tensor, reference: Features, geometry: MatchGeometry,
+                ) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores of descriptors (R, 2, D, h, w) and of windows (R, D, h, w) -> logits (R, D, h, w), hidden state
+        (R, C, h, w), weights of the upsampling."""
+        known = torch.cat((scores.flatten(1, 2), alike, reference.context8, view_channels(geometry)), 1)
+        x8 = self.down8(self.enter(known))
         x16 = self.down16(self.join16(torch.cat((self.to16(functional.silu(x8)), reference.context16), 1)))
         x32 = self.bottom(self.join32(torch.cat((self.to32(functional.silu(x16)), reference.context32), 1)))
         x16 = self.out16(x16 + functional.interpolate(self.up16(x32), scale_factor=2.0, mode="nearest"))
         x8 = functional.silu(self.out8(x8 + functional.interpolate(self.up8(x16), scale_factor=2.0, mode="nearest")))
-        return self.logits(x8) + scores[:, 0], self.hidden(x8), self.blend(x8)
+        logits = self.logits(x8) + scores[:, 0] + self.log_sharpness.exp() * alike
+        return logits, self.hidden(x8), self.blend(x8)
 
 
 def view_channels(geometry: MatchGeometry) -> Tensor:

@@ -65,6 +65,10 @@ class PairWarps:
         y = (base[:, 1] + step[:, 1] * inverse_depth) * scale
         return torch.stack((x, y), -1), (z > _BEHIND) & self.present[:, slot, None, None, None]
 
+    def every_second(self) -> PairWarps:
+        """The same for every second reference pixel of every second row."""
+        return replace(self, infinity=self.infinity[..., 1::2, 1::2])
+
 
 def pair_warps(geometry: MatchGeometry, stride: int, source_stride: int) -> PairWarps:
     """Warps of reference features at 1/stride of the images' size to source features at 1/source_stride (a feature is

@@ -21,13 +21,13 @@ _NOISE_VARIANCE = (0.5 / 255.0) ** 2
 
 
 class WindowScores(NamedTuple):
-    """Scores of D candidates of R views at 1/4.
+    """Scores of D candidates of R views, at half the resolution of the samples.
 
     alike: (R, D, h, w), ZNCC 0..1, mean of the two sources that agree best (a surface hidden from some sources, or
         moved before them, still matches in others); 0 = none.
     seen: (R, 1, h, w), share of the candidates that any source sees.
-    moved: (R, 1, h, w), log of the pixels (of the image) between the projections of the first and last candidate,
-        in the source where they are most.
+    moved: (R, 1, h, w), log of the pixels of the image between the projections of the first and last candidate, in the
+        source where they are most.
     texture: (R, 1, h, w), log of the standard deviation of grey in the reference's window.
     """
 
@@ -49,16 +49,30 @@ def usable_half(mask: Tensor) -> Tensor:
     return -functional.max_pool2d(-inner, 3, stride=1, padding=1)
 
 
-@torch.no_grad()
-def match_windows(reference: Tensor, sources: Tensor, warps: PairWarps, log_depths: Tensor) -> WindowScores:
-    """Scores of candidates log_depths (R, D, H/4, W/4), each a surface, in warps from 1/2 to 1/2.
+def sweep_windows(reference: Tensor, sources: Tensor, warps: PairWarps, inverse_depth: Tensor) -> Tensor:
+    """ZNCC (R, D, H/8, W/8) of hypotheses inverse_depth (D,), parallel to the image.
 
-    reference: grey (R, 1, H/2, W/2); sources: grey and usable (N, 2, H/2, W/2). Nothing is learned, so no gradient.
+    reference: grey (R, 1, H/2, W/2); sources: grey and usable (N, 2, H/2, W/2); warps: from 1/2 to 1/2. Every fourth
+    pixel of each window is compared, not blurred: at an eighth of the cost of all pixels nearly as good.
     """
+    return _match(reference[..., 1::2, 1::2], sources, warps.every_second(), inverse_depth.reshape(1, -1, 1, 1)).alike
+
+
+def match_windows(reference: Tensor, sources: Tensor, warps: PairWarps, log_depths: Tensor) -> WindowScores:
+    """Scores of candidates log_depths (R, D, H/4, W/4), each a surface; the rest as in ``sweep_windows``."""
     surfaces = functional.interpolate(log_depths.float(), scale_factor=2.0, mode="bilinear", align_corners=False)
-    inverse_depth = torch.exp(-surfaces)
+    return _match(reference, sources, warps, torch.exp(-surfaces))
+
+
+@torch.no_grad()
+def _match(reference: Tensor, sources: Tensor, warps: PairWarps, inverse_depth: Tensor) -> WindowScores:
+    """Windows around each 2 x 2 samples of the reference (R, 1, h, w). Nothing is learned, so no gradient.
+
+    inverse_depth: (R or 1, D, h or 1, w or 1) of the samples.
+    """
     window = _Window(reference.float())
-    first = torch.full_like(log_depths, -1.0, dtype=torch.float32)
+    shape = len(reference), inverse_depth.shape[1], reference.shape[2] // 2, reference.shape[3] // 2
+    first = inverse_depth.new_full(shape, -1.0)
     second, moved = first.clone(), first[:, :1].clone()
     height, width = warps.source_size
     to_grid = inverse_depth.new_tensor((2.0 / width, 2.0 / height))
@@ -72,10 +86,10 @@ def match_windows(reference: Tensor, sources: Tensor, warps: PairWarps, log_dept
         score = torch.where(seen[..., ::2, ::2] & seen[..., 1::2, 1::2], window.correlation(sampled[:, 0]), -1.0)
         second = torch.maximum(second, torch.minimum(first, score))
         first = torch.maximum(first, score)
-        step = (pixels[:, -1:, ::2, ::2] - pixels[:, :1, ::2, ::2]).norm(dim=-1) * 2.0
+        step = (pixels[:, -1:, ::2, ::2] - pixels[:, :1, ::2, ::2]).norm(dim=-1)
         moved = torch.maximum(moved, torch.where(warps.present[:, slot, None, None, None], step, -1.0))
     alike = torch.where(second > -1.0, 0.5 * (first + second), first).clamp(min=0.0)
-    return WindowScores(alike, (first > -1.0).float().mean(1, keepdim=True), moved.clamp(0.05, 200.0).log(),
+    return WindowScores(alike, (first > -1.0).float().mean(1, keepdim=True), (2.0 * moved).clamp(0.05, 200.0).log(),
                         window.variance.log() * 0.5)
 
 
@@ -87,7 +101,7 @@ def _sample(images: Tensor, grid: Tensor) -> Tensor:
 
 
 class _Window:
-    """Moments of windows of 6 x 6 pixels at 1/2 around the pixels at 1/4."""
+    """Moments of windows of 6 x 6 samples around each 2 x 2 of them."""
 
     def __init__(self, reference: Tensor) -> None:
         self._reference = reference
@@ -95,7 +109,7 @@ class _Window:
         self.variance = (_mean(reference.square()) - self._mean.square()).clamp(min=0.0) + _NOISE_VARIANCE
 
     def correlation(self, warped: Tensor) -> Tensor:
-        """ZNCC (R, D, h, w) of warped grey (R, D, H/2, W/2) with the reference."""
+        """ZNCC (R, D, h/2, w/2) of warped grey (R, D, h, w) with the reference (R, 1, h, w)."""
         mean = _mean(warped)
         variance = (_mean(warped.square()) - mean.square()).clamp(min=0.0) + _NOISE_VARIANCE
         covariance = _mean(warped * self._reference) - mean * self._mean

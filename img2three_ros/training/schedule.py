@@ -11,7 +11,7 @@ from torch import nn
 from .settings import OptimizerConfig
 
 _ENCODER = "encoder.backbone."
-_MATCHING = re.compile(r"encoder\.describe\.|sweep\.|refine\.\d+\.log_sharpness")
+_MATCHING = re.compile(r"encoder\.describe\.|sweep\.|.*\.log_sharpness")
 
 
 def learning_rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:

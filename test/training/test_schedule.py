@@ -35,7 +35,8 @@ def test_pretrained_encoder_learns_slower_matching_faster_and_biases_do_not_deca
     backbone = {id(parameter) for parameter in network.encoder.backbone.parameters()}
     for name, parameter in network.named_parameters():
         group = seen[id(parameter)]
-        matching = name.startswith(("encoder.describe.", "sweep.", "refine.0.log_sharpness", "refine.1.log_sharpness"))
+        matching = name.startswith(("encoder.describe.", "sweep.", "refine.0.log_sharpness", "refine.1.log_sharpness",
+                                    "regularise.log_sharpness"))
         assert group["lr"] == pytest.approx(1e-4 if id(parameter) in backbone else 2e-3 if matching else 5e-4), name
         assert group["weight_decay"] == (0.05 if parameter.ndim > 1 else 0.0), name
 
