@@ -22,6 +22,7 @@ from ..models.image_encoder import Features
 from ..models.matching import MatchGeometry
 from ..structures import InputError
 from .ego_mask import EgoMask
+from .keyframe_alignment import aligned_keyframes
 from .scene_memory import (
     SceneMemory,
     for_matching,
@@ -32,7 +33,6 @@ from .scene_memory import (
     padded_size,
 )
 from .sources import Source, choose_sources, parallax_notes
-from .sweep_cost import Pyramid, build_pyramid
 from .views import DepthView, Geometry, PreparedFrame, View
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "scene_depth.safetensors"
@@ -73,6 +73,7 @@ class SceneEngine:
     def reconstruct(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> Geometry:
         """Depth and confidence of every view of ``frame``; keyframes with ego poses, oldest first."""
         self._learn_ego_mask(frame, keyframes)
+        keyframes = aligned_keyframes(frame, keyframes, self._memory.frame)
         encoded = self._encode(frame, frame.views)
         references = [_Reference(view, choose_sources(frame, view, keyframes, self.config.max_sources,
                                                       self.config.neighbours), self._mask(view), features)
@@ -82,6 +83,7 @@ class SceneEngine:
         for group in self._batches(references):
             for reference, depth in zip(group, self._estimate(group), strict=True):
                 depths[reference.view.name] = depth
+                self._memory.of(frame, reference.view).keep(depth)
         blind = [reference.view.name for reference in references if not reference.sources]
         return Geometry(tuple(depths[view.name] for view in frame.views), parallax_notes(frame, keyframes, blind))
 
@@ -170,14 +172,8 @@ class SceneEngine:
         for view in frame.views:
             before = next((other for other in earlier.views if other.name == view.name), None)
             if before is not None:
-                self.ego_mask.learn(frame, view, self._pyramid(frame, view),
-                                    earlier, before, self._pyramid(earlier, before))
-
-    def _pyramid(self, frame: PreparedFrame, view: View) -> Pyramid:
-        remembered = self._memory.of(frame, view)
-        if remembered.pyramid is None:
-            remembered.pyramid = build_pyramid(view, view.mask)
-        return remembered.pyramid
+                self.ego_mask.learn(frame, view, self._memory.of(frame, view).pyramid,
+                                    earlier, before, self._memory.of(earlier, before).pyramid)
 
     def _arithmetic(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.image_encoder import Features
-from .sweep_cost import Pyramid
-from .views import PreparedFrame, View
+from .sweep_cost import Pyramid, build_pyramid
+from .views import DepthView, PreparedFrame, View
 
 MULTIPLE = 32
 """Sides of the network's images are multiples of this."""
@@ -22,12 +23,40 @@ _REMEMBERED_FRAMES = 17
 """This instant's, and as many as the keyframe buffer can hold."""
 
 
+_GRID = 4
+"""Every fourth pixel of a depth is kept."""
+
+_TRUSTED_CONFIDENCE, _TRUSTED_SIGMA = 0.8, 0.1
+
+
 @dataclass(eq=False)
 class RememberedView:
-    """matching: features (1, C, h, w) for other views to be matched with; pyramid: grey, for the ego mask."""
+    """A view of an earlier frame, or of this one.
 
+    matching: features (1, C, h, w) for other views to be matched with. inverse_depth, trusted: (h, w) of every fourth
+    pixel, empty before the view was reconstructed.
+    """
+
+    view: View
     matching: Features | None = None
-    pyramid: Pyramid | None = None
+    inverse_depth: Tensor = field(default_factory=lambda: torch.zeros(0))
+    trusted: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+
+    @cached_property
+    def pyramid(self) -> Pyramid:
+        """Grey images at two scales."""
+        return build_pyramid(self.view, self.view.mask)
+
+    @property
+    def grid_intrinsics(self) -> Tensor:
+        """Intrinsics of the pixels of ``inverse_depth``."""
+        return self.view.intrinsics.new_tensor((1.0 / _GRID, 1.0 / _GRID, 1.0)).diag() @ self.view.intrinsics
+
+    def keep(self, depth: DepthView) -> None:
+        """Remember the depth of this view."""
+        grid = (slice(None, None, _GRID), slice(None, None, _GRID))
+        self.inverse_depth = depth.depth[grid].clamp(min=0.1).reciprocal()
+        self.trusted = (depth.valid & (depth.confidence > _TRUSTED_CONFIDENCE) & (depth.sigma < _TRUSTED_SIGMA))[grid]
 
 
 class SceneMemory:
@@ -40,13 +69,18 @@ class SceneMemory:
         """Forget everything."""
         self._frames.clear()
 
-    def of(self, frame: PreparedFrame, view: View) -> RememberedView:
-        """What is remembered of a view; empty if it is new."""
-        views = self._frames.setdefault(frame.stamp, {})
+    def frame(self, frame: PreparedFrame) -> dict[str, RememberedView]:
+        """What is remembered of a frame's views, by camera."""
+        if frame.stamp not in self._frames:
+            self._frames[frame.stamp] = {view.name: RememberedView(view) for view in frame.views}
         self._frames.move_to_end(frame.stamp)
         while len(self._frames) > _REMEMBERED_FRAMES:
             self._frames.popitem(last=False)
-        return views.setdefault(view.name, RememberedView())
+        return self._frames[frame.stamp]
+
+    def of(self, frame: PreparedFrame, view: View) -> RememberedView:
+        """What is remembered of a view."""
+        return self.frame(frame)[view.name]
 
 
 def padded_size(size: tuple[int, int]) -> tuple[int, int]:

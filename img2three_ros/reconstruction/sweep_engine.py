@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..config import SweepConfig
 from ..geometry.plane_sweep import PairWarp, inverse_depth_planes
-from ..geometry.transforms import inverse
 from ..structures import Matrix
 from .ego_mask import EgoMask
+from .keyframe_alignment import aligned_keyframes
 from .sources import Source, choose_sources, parallax_notes
 from .sweep_aggregation import Smoothness, Workspace, semi_global
-from .sweep_alignment import MIN_POINTS, AlignmentCamera, align
 from .sweep_confidence import (
     OtherDepth,
     agreement,
@@ -88,7 +87,7 @@ class SweepEngine:
         for keyframe in keyframes:
             self._remember(keyframe)
         self._learn_ego_mask(frame, keyframes)
-        keyframes = self._aligned(frame, keyframes)
+        keyframes = aligned_keyframes(frame, keyframes, lambda other: self._frames[other.stamp])
         for view in frame.views:
             estimates[view.name].sources = choose_sources(frame, view, keyframes, self.config.max_sources)
         for size in sorted({view.size for view in frame.views}):
@@ -114,38 +113,6 @@ class SweepEngine:
         """Few or small cameras are matched at full resolution, many at half; a lost camera does not change it."""
         pixels = sum(view.size[0] * view.size[1] for view in frame.views) / max(len(frame.views), 1)
         return 1 if pixels * (len(frame.views) + len(frame.missing)) <= self.config.full_resolution_pixels else 2
-
-    def _aligned(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> list[PreparedFrame]:
-        """The keyframes with ego poses corrected by the images, where they say so clearly.
-
-        The keyframe with the best depth is aligned to this instant and the other keyframes to it.
-        """
-        known = [keyframe for keyframe in keyframes if self._trusted_points(keyframe) >= MIN_POINTS]
-        if not known or frame.T_odom_base is None:
-            return list(keyframes)
-        anchor = max(known, key=self._trusted_points)
-        T_now_anchor = self._motion(anchor, frame)
-        corrected = []
-        for keyframe in keyframes:
-            T_now_key = T_now_anchor if keyframe is anchor else T_now_anchor @ inverse(self._motion(anchor, keyframe))
-            corrected.append(replace(keyframe, T_odom_base=frame.T_odom_base @ T_now_key))
-        return corrected
-
-    def _trusted_points(self, frame: PreparedFrame) -> int:
-        return sum(int(estimate.trusted.sum()) for estimate in self._frames[frame.stamp].values())
-
-    def _motion(self, anchor: PreparedFrame, other: PreparedFrame) -> Matrix:
-        """``T_other_anchor`` between the two ``base_link``, by odometry and, where possible, images."""
-        assert anchor.T_odom_base is not None and other.T_odom_base is not None
-        before, now = self._frames[anchor.stamp], self._frames[other.stamp]
-        cameras = [AlignmentCamera.of(before[name].pyramid.coarse, before[name].inverse_depth,
-                                      before[name].grid_intrinsics, before[name].trusted,
-                                      before[name].view.T_base_camera, now[name].pyramid.coarse,
-                                      now[name].view.T_base_camera)
-                   for name in now if name in before and before[name].trusted.numel()]
-        odometry = inverse(other.T_odom_base) @ anchor.T_odom_base
-        corrected = align(cameras, odometry)
-        return odometry if corrected is None else corrected
 
     def _learn_ego_mask(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> None:
         if not keyframes:
