@@ -96,7 +96,7 @@ class OccupancyConfig:
                                     dynamic=True)
     free_confidence: float = setting(0.7, "mean confidence of the pixels over a voxel from which they can show that "
                                      "it is free; pixels without evidence count as 0", low=0.5, high=1.0, dynamic=True)
-    free_sigmas: float = setting(2.0, "free space ends this many standard deviations of depth, and one voxel, before "
+    free_sigmas: float = setting(1.0, "free space ends this many standard deviations of depth, and one voxel, before "
                                  "the surface", low=0.0, high=10.0, dynamic=True)
     free_range: float = setting(25.0, "beyond this distance one frame alone cannot make a voxel free", unit="m",
                                 low=0.0, dynamic=True)

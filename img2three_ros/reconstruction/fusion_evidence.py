@@ -5,6 +5,7 @@ All functions work in the cell coordinates of a rolling grid (fusion_grid.py); w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -152,8 +153,8 @@ def add_hits(hits: Tensor, possible: Tensor, image: DepthView, confident: Tensor
              band_of_column: Tensor, cell_from_base: Matrix, grid_width: int, config: OccupancyConfig) -> None:
     """Add to ``hits`` (levels, C) the evidence of one image's surface points, to ``possible`` where else they may be.
 
-    Each point counts by its confidence and by the share of a voxel's face that it stands for at its depth, less if
-    its depth is uncertain by more than two voxels.
+    Each point counts by its confidence, by the share of a voxel's face that it stands for at its depth, and by the
+    probability that the surface lies within half a voxel of it (Laplace's distribution of the given sigma).
     band_of_column: (Y * X) int64: column of the grid -> column of ``hits``, -1 for none.
     """
     u, v = _sample_pixels(camera.size, hits.device)
@@ -169,7 +170,7 @@ def add_hits(hits: Tensor, possible: Tensor, image: DepthView, confident: Tensor
     focal_area = float(camera.intrinsics[0, 0] * camera.intrinsics[1, 1])
     share = (depth * (SAMPLE_STEP / voxel)).square_().div_(focal_area).clamp_(max=1.0)
     weight = torch.logit(confidence.clamp(0.55, 0.95)).mul_(share).mul_(HIT_GAIN)
-    weight.mul_((2.0 * voxel / (sigma * depth)).clamp_(max=1.0))
+    weight.mul_(1.0 - torch.exp(voxel / (-math.sqrt(2.0) * sigma * depth)))
     direction = [rays[i, 0] * u + rays[i, 1] * v + rays[i, 2] for i in range(3)]
     for sigmas, evidence in ((0.0, hits), *((sigmas, possible) for sigmas in SPREAD)):
         distance = depth * torch.exp(sigma * sigmas)

@@ -56,7 +56,7 @@ def along(volume, y=0.2, z=1.6, start=0.2):
 
 def test_wall_free_before_occupied_at_unknown_behind():
     ahead = along(fuse(depth_view(10.1)))
-    # One voxel (0.4) and two sigmas (2 % of 10.1) before the wall: free up to 9.5 m, so the voxel 8.8 .. 9.2 is.
+    # One voxel (0.4) and one sigma (1 % of 10.1) before the wall: free up to 9.6 m, so the voxel 8.8 .. 9.2 is.
     assert all(value == FREE for x, value in ahead.items() if 2.0 < x < 9.2), ahead
     assert state(fuse(depth_view(10.1)), 10.2, 0.2, 1.6) == OCCUPIED
     assert all(value == UNKNOWN for x, value in ahead.items() if 9.6 < x < 10.0)
@@ -133,9 +133,15 @@ def test_uncertain_depth_keeps_more_distance():
     def last_free(sigma):
         return max(x for x, value in along(fuse(depth_view(15.0, sigma=sigma))).items() if value == FREE)
 
-    # The far face of the last free voxel is at most 15 exp(-2 sigma) - 0.4 m: 14.30 and 11.88.
-    assert last_free(0.01) == pytest.approx(13.8)
-    assert last_free(0.1) == pytest.approx(11.4)
+    # The far face of the last free voxel is at most 15 exp(-sigma) - 0.4 m: 14.45 and 13.17.
+    assert last_free(0.01) == pytest.approx(14.2)
+    assert last_free(0.1) == pytest.approx(12.6)
+
+
+def test_a_surface_that_may_be_anywhere_occupies_nothing():
+    """With a sigma of 4.5 m, 6 % of a Laplace distribution lie within half a voxel (0.2 m) of the depth."""
+    assert OCCUPIED in along(fuse(depth_view(15.0, sigma=0.05))).values()
+    assert OCCUPIED not in along(fuse(depth_view(15.0, sigma=0.3))).values()
 
 
 def test_no_output_from_invalid_numbers():
