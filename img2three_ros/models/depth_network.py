@@ -2,7 +2,8 @@
 
 encode       each image on its own (``image_encoder``; the export seam, cached for keyframes)
 sweep        at 1/8: all depth hypotheses scored against any number of source views, by learned descriptors
-             (``matching``), which find, and by windows of the images (``windows``), which are exact
+             (``matching``), which find, and by windows of the images (``windows``), which are exact, also smoothed
+             along surfaces (``semi_global``)
 regularise   a 2D U-Net over scores, image context and viewing rays -> distribution over hypotheses
 refine       at 1/4, twice: a few surfaces around the estimate, re-matched with windows of the images (``windows``;
              coarse to fine: Eigen et al., "Depth Map Prediction from a Single Image", NeurIPS 2014)
@@ -20,7 +21,10 @@ from torch.nn import functional
 
 from .image_encoder import EncoderConfig, Features, ImageEncoder
 from .matching import HypothesisMatcher, MatchGeometry, PairWarps, masked_features, pair_warps, rays_in_base
+from .semi_global import Smoothness, semi_global
 from .windows import match_windows, sweep_windows, usable_half
+
+_SMOOTHNESS = Smoothness(step=0.1)
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,8 @@ class DepthNetwork(nn.Module):
         scores = self._sweep(reference, masked_features(sources.match, geometry.source_mask), geometry)
         warps, grey = pair_warps(geometry, 2, 2), torch.cat((sources.grey, usable_half(geometry.source_mask)), 1)
         alike = sweep_windows(reference.grey, grey, warps, torch.exp(-self.planes))
-        logits, hidden, blend = self.regularise(scores, alike, reference, geometry)
+        smooth = _smoothed(alike, reference.grey)
+        logits, hidden, blend = self.regularise(scores, alike, smooth, reference, geometry)
         coarse, spread = around_mode(logits.float(), self.planes)
         pair = convex_upsample(torch.stack((coarse, spread), 1), blend, 2)
         log_depth, spread = pair[:, 0], pair[:, 1].clamp(float(step), 0.2)
@@ -140,6 +145,13 @@ class DepthNetwork(nn.Module):
         height = heights(geometry, rays_in_base(geometry, 8), depth)
         descriptors = functional.avg_pool2d(reference.match, 2)
         return self.sweep(descriptors, sources, pair_warps(geometry, 8, 4), 1.0 / depth, height)
+
+
+@torch.no_grad()
+def _smoothed(alike: Tensor, grey: Tensor) -> Tensor:
+    """(R, D, h, w) likeness 0..1 of hypotheses, aggregated along paths; grey (R, 1, 4h, 4w) tells where surfaces
+    end."""
+    return 1.0 - semi_global(1.0 - alike, functional.avg_pool2d(grey.float(), 4)[:, 0], _SMOOTHNESS)
 
 
 def _enlarged(x: Tensor, factor: int) -> Tensor:
@@ -183,8 +195,8 @@ class Regulariser(nn.Module):
         super().__init__()
         w8, w16, w32 = config.widths
         _, c8, c16, c32 = config.context
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(3.0)))
-        self.enter = nn.Conv2d(3 * config.planes + c8 + 6, w8, 3, padding=1)
+        self.log_sharpness = nn.Parameter(torch.tensor([3.0, 2.0]).log())
+        self.enter = nn.Conv2d(4 * config.planes + c8 + 6, w8, 3, padding=1)
         self.down8 = Residual(w8)
         self.to16 = nn.Conv2d(w8, w16, 3, stride=2, padding=1)
         self.join16 = nn.Conv2d(w16 + c16, w16, 1)
@@ -200,17 +212,18 @@ class Regulariser(nn.Module):
         self.hidden = nn.Conv2d(w8, config.refine_width, 1)
         self.blend = nn.Conv2d(w8, 9 * 4, 1)
 
-    def forward(self, scores: Tensor, alike: Tensor, reference: Features, geometry: MatchGeometry,
+    def forward(self, scores: Tensor, alike: Tensor, smooth: Tensor, reference: Features, geometry: MatchGeometry,
                 ) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores of descriptors (R, 2, D, h, w) and of windows (R, D, h, w) -> logits (R, D, h, w), hidden state
-        (R, C, h, w), weights of the upsampling."""
-        known = torch.cat((scores.flatten(1, 2), alike, reference.context8, view_channels(geometry)), 1)
+        """Scores of descriptors (R, 2, D, h, w) and of windows, as they are and smoothed (R, D, h, w) -> logits
+        (R, D, h, w), hidden state (R, C, h, w), weights of the upsampling."""
+        known = torch.cat((scores.flatten(1, 2), alike, smooth, reference.context8, view_channels(geometry)), 1)
         x8 = self.down8(self.enter(known))
         x16 = self.down16(self.join16(torch.cat((self.to16(functional.silu(x8)), reference.context16), 1)))
         x32 = self.bottom(self.join32(torch.cat((self.to32(functional.silu(x16)), reference.context32), 1)))
         x16 = self.out16(x16 + functional.interpolate(self.up16(x32), scale_factor=2.0, mode="nearest"))
         x8 = functional.silu(self.out8(x8 + functional.interpolate(self.up8(x16), scale_factor=2.0, mode="nearest")))
-        logits = self.logits(x8) + scores[:, 0] + self.log_sharpness.exp() * alike
+        sharpness = self.log_sharpness.exp()
+        logits = self.logits(x8) + scores[:, 0] + sharpness[0] * alike + sharpness[1] * smooth
         return logits, self.hidden(x8), self.blend(x8)
 
 

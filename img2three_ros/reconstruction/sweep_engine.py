@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..config import SweepConfig
 from ..geometry.plane_sweep import PairWarp, inverse_depth_planes
+from ..models.semi_global import Smoothness, Workspace, semi_global
 from ..structures import Matrix
 from .ego_mask import EgoMask
 from .keyframe_alignment import aligned_keyframes
 from .sources import Source, choose_sources, parallax_notes
-from .sweep_aggregation import Smoothness, Workspace, semi_global
 from .sweep_confidence import (
     OtherDepth,
     agreement,

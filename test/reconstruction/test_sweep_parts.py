@@ -11,8 +11,8 @@ from img2three_ros.geometry.plane_sweep import (
     upward_component,
 )
 from img2three_ros.geometry.transforms import from_xyz_rpy, inverse
+from img2three_ros.models.semi_global import Smoothness, semi_global
 from img2three_ros.reconstruction.sources import choose_sources
-from img2three_ros.reconstruction.sweep_aggregation import Smoothness, semi_global
 from img2three_ros.reconstruction.sweep_confidence import OtherDepth, agreement
 from img2three_ros.reconstruction.sweep_prior import GroundPrior
 from img2three_ros.reconstruction.sweep_refinement import inverse_depth_at, sub_plane_minimum, upsample
