@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .blocks import Residual
 from .image_encoder import EncoderConfig, Features, ImageEncoder
 from .matching import HypothesisMatcher, MatchGeometry, PairWarps, masked_features, pair_warps, rays_in_base
 from .semi_global import Smoothness, semi_global
@@ -245,21 +246,6 @@ def view_channels(geometry: MatchGeometry) -> Tensor:
     plain = torch.ones_like(mask)
     return torch.cat((4.0 * elevation.clamp(-1.0, 1.0), 2.0 * turned, -ground.log() / 5.0, camera_height * plain,
                       focal * plain, mask), 1)
-
-
-class Residual(nn.Module):
-    """Two 3 x 3 convolutions added to their input (He et al., "Identity Mappings", ECCV 2016)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(8, width), nn.GroupNorm(8, width)
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        nn.init.zeros_(self.second.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.first(functional.silu(self.norm1(x)))
-        return x + self.second(functional.silu(self.norm2(y)))
 
 
 class Refinement(nn.Module):

@@ -1,0 +1,139 @@
+"""The scene representation: features of everything around the vehicle, seen or hidden, in one contracted grid.
+
+lift        each view's features and evidence into cells (``lifting``)
+flatten     the cells of a column become channels of a plane seen from above (FlashOcc, Yu et al. 2023: at equal
+            accuracy a planar backbone costs a fraction of 3D convolutions)
+remember    the plane of the instant before, moved by ego motion, is blended in by a learned gate
+complete    a 2D U-Net: what is hidden follows from what is seen around it
+raise       heights are recovered from channels: a volume of features, one vector per cell
+query       any point of space -> occupancy, density, colour, class (``scene_decoder``)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..geometry.contraction import ContractedGrid
+from .blocks import Residual
+from .lifting import CellTable, LiftedViews, evidence, lifted
+
+BLOCK = 2
+"""The plane has a cell for every BLOCK x BLOCK columns of the grid."""
+
+
+@dataclass(frozen=True)
+class SceneVolumeConfig:
+    """grid: the cells. context: channels of the image features that come in. lift: channels that are lifted. widths:
+    of the U-Net over the plane, at its resolution, half and a quarter of it. features: channels of the volume."""
+
+    grid: ContractedGrid = field(default_factory=ContractedGrid)
+    context: int = 32
+    lift: int = 12
+    widths: tuple[int, int, int] = (96, 128, 160)
+    features: int = 8
+
+
+@dataclass(frozen=True, eq=False)
+class ViewTables:
+    """Of each view: the cells it looks at (``fine``), and the blocks of cells (``coarse``). Depend on the calibration
+    alone."""
+
+    fine: tuple[CellTable, ...]
+    coarse: tuple[CellTable, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class SceneState:
+    """What is known of the space around the vehicle at one instant.
+
+    volume: (F, Z, Y, X), features of cells. evidence: (2, Z, Y, X), probability that a cell is seen to be free, and to
+    be hit, now. plane: (1, W, Y / 2, X / 2), to be remembered.
+    """
+
+    volume: Tensor
+    evidence: Tensor
+    plane: Tensor
+
+
+class SceneVolume(nn.Module):
+    """See the module. One vehicle at a time; any number of views, none included (then only the past speaks)."""
+
+    def __init__(self, config: SceneVolumeConfig = SceneVolumeConfig()) -> None:
+        super().__init__()
+        self.config = config
+        levels, (w1, w2, w4) = config.grid.shape[0], config.widths
+        self.reduce = nn.Conv2d(config.context + 3, config.lift, 1)
+        self.enter = nn.Conv2d(levels * (config.lift + 1 + 2 * BLOCK * BLOCK), w1, 1)
+        self.first = Residual(w1)
+        self.gate = nn.Conv2d(2 * w1 + 1, w1, 3, padding=1)
+        self.down2, self.in2 = nn.Conv2d(w1, w2, 3, stride=2, padding=1), Residual(w2)
+        self.down4, self.in4 = nn.Conv2d(w2, w4, 3, stride=2, padding=1), nn.Sequential(Residual(w4), Residual(w4))
+        self.up2, self.out2 = nn.Conv2d(w4, w2, 1), Residual(w2)
+        self.up1, self.out1 = nn.Conv2d(w2, w1, 1), Residual(w1)
+        self.raise_ = nn.Conv2d(w1, levels * config.features * BLOCK * BLOCK, 1)
+
+    def forward(self, views: LiftedViews, colours: Tensor, tables: ViewTables, past: SceneState | None = None,
+                T_past_now: Tensor | None = None) -> SceneState:
+        """The state now, from this instant's views and the state before.
+
+        views.features: (V, context, h, w); colours: (V, 3, h, w) RGB 0..1 at the same pixels. T_past_now: (4, 4),
+        ``base_link`` now into that of ``past``; needed with it.
+        """
+        levels, rows, columns = self.config.grid.shape
+        height, width = rows // BLOCK, columns // BLOCK
+        reduced = self.reduce(torch.cat((views.features, colours - 0.5), 1))
+        of_views = LiftedViews(reduced.float(), views.log_depth, views.log_scale, views.confidence, views.mask)
+        seen = evidence(of_views, tables.fine, levels * rows * columns).reshape(2, levels, rows, columns)
+        pulled = lifted(of_views, tables.coarse, levels * height * width)
+        flat = torch.cat((pulled.reshape(1, -1, height, width), _columns_to_channels(seen)), 1)
+        plane = self.first(self.enter(flat))
+        if past is not None:
+            assert T_past_now is not None, "a past state needs the motion since"
+            plane = self._remembered(plane, past.plane, T_past_now)
+        raised = self.raise_(functional.silu(self._completed(plane)))
+        volume = functional.pixel_shuffle(raised, BLOCK).reshape(self.config.features, levels, rows, columns)
+        return SceneState(volume, seen, plane)
+
+    def _remembered(self, plane: Tensor, past: Tensor, T_past_now: Tensor) -> Tensor:
+        """The plane with that of the past blended in, where the vehicle came from."""
+        moved, known = moved_plane(past, self.config.grid, T_past_now)
+        share = torch.sigmoid(self.gate(torch.cat((plane, moved, known), 1))) * known
+        return plane + share * (moved - plane)
+
+    def _completed(self, plane: Tensor) -> Tensor:
+        half = self.in2(self.down2(functional.silu(plane)))
+        quarter = self.in4(self.down4(functional.silu(half)))
+        half = self.out2(half + _twice(self.up2(quarter)))
+        return self.out1(plane + _twice(self.up1(half)))
+
+
+def moved_plane(past: Tensor, grid: ContractedGrid, T_past_now: Tensor) -> tuple[Tensor, Tensor]:
+    """A plane (1, C, Y / 2, X / 2) of the past as it lies around the vehicle now, and (1, 1, ...) 1 where it reaches.
+
+    T_past_now: (4, 4); only the motion in the plane counts.
+    """
+    _, rows, columns = grid.shape
+    device = past.device
+    y = (torch.arange(rows // BLOCK, dtype=torch.float32, device=device) + 0.5) * BLOCK
+    x = (torch.arange(columns // BLOCK, dtype=torch.float32, device=device) + 0.5) * BLOCK
+    v, u = torch.meshgrid(y, x, indexing="ij")
+    level = grid.cells(torch.zeros(3))[2].to(device)
+    points = grid.points(torch.stack((u, v, level.expand_as(u)), -1))
+    T = T_past_now.to(device, torch.float32)
+    cells = grid.cells(points @ T[:3, :3].T + T[:3, 3])
+    where = grid.sampling_grid(cells)[None, ..., :2]
+    known = (where.abs() <= 1.0).all(-1)[:, None].to(past.dtype)
+    return functional.grid_sample(past.float(), where, padding_mode="border", align_corners=False), known
+
+
+def _columns_to_channels(values: Tensor) -> Tensor:
+    """(1, C * Z * BLOCK^2, Y / BLOCK, X / BLOCK) of (C, Z, Y, X): nothing is averaged away."""
+    return functional.pixel_unshuffle(values.flatten(0, 1)[None], BLOCK)
+
+
+def _twice(x: Tensor) -> Tensor:
+    return functional.interpolate(x, scale_factor=2.0, mode="nearest")

@@ -1,0 +1,116 @@
+"""The scene volume: shapes, memory that moves with the vehicle, and gradients everywhere."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from img2three_ros.geometry.contraction import ContractedGrid
+from img2three_ros.models.lifting import LiftedViews, cell_table
+from img2three_ros.models.scene_volume import (
+    BLOCK,
+    SceneState,
+    SceneVolume,
+    SceneVolumeConfig,
+    ViewTables,
+    moved_plane,
+)
+
+pytestmark = pytest.mark.usefixtures("limited_torch_threads")
+GRID = ContractedGrid(near=6.0, growth=4.0, side=24, levels=8, z_near=3.2)
+SMALL = SceneVolumeConfig(GRID, context=8, lift=4, widths=(16, 16, 24), features=4)
+SIZE = (12, 16)
+INTRINSICS = torch.tensor([[10.0, 0.0, 7.5], [0.0, 10.0, 5.5], [0.0, 0.0, 1.0]])
+
+
+def poses(count: int) -> list[Tensor]:
+    """Cameras of one rig, looking around."""
+    found = []
+    for number in range(count):
+        angle = 2 * math.pi * number / count
+        pose = torch.eye(4, dtype=torch.float64)
+        pose[:3, :3] = torch.tensor([[math.sin(angle), 0, math.cos(angle)], [-math.cos(angle), 0, math.sin(angle)],
+                                     [0, -1, 0]])
+        pose[2, 3] = 1.2
+        found.append(pose)
+    return found
+
+
+def views(count: int, seed: int = 0) -> tuple[LiftedViews, Tensor, ViewTables]:
+    torch.manual_seed(seed)
+    seen = LiftedViews(torch.randn(count, 8, *SIZE), torch.rand(count, *SIZE) + 1.0, torch.full((count, *SIZE), -3.0),
+                       torch.rand(count, *SIZE), torch.ones(count, *SIZE, dtype=torch.bool))
+    tables = ViewTables(tuple(cell_table(GRID, 1, INTRINSICS, pose, SIZE) for pose in poses(count)),
+                        tuple(cell_table(GRID, BLOCK, INTRINSICS, pose, SIZE) for pose in poses(count)))
+    return seen, torch.rand(count, 3, *SIZE), tables
+
+
+def awake(network: SceneVolume) -> SceneVolume:
+    for parameter in network.parameters():
+        if not bool(parameter.any()):
+            nn.init.normal_(parameter, std=0.05)
+    return network
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_shapes_with_any_number_of_views(count: int) -> None:
+    with torch.no_grad():
+        state = awake(SceneVolume(SMALL))(*views(count))
+    assert state.volume.shape == (4, 8, 48, 48) and state.evidence.shape == (2, 8, 48, 48)
+    assert state.plane.shape == (1, 16, 24, 24)
+    assert bool(torch.isfinite(state.volume).all())
+    assert float(state.evidence.min()) >= 0.0 and float(state.evidence.max()) <= 1.0 and bool(state.evidence.any())
+
+
+def test_order_of_views_does_not_matter() -> None:
+    network, (seen, colours, tables) = awake(SceneVolume(SMALL)), views(3)
+    turned = LiftedViews(*(values.flip(0) for values in vars(seen).values()))
+    backwards = ViewTables(tables.fine[::-1], tables.coarse[::-1])
+    with torch.no_grad():
+        torch.testing.assert_close(network(turned, colours.flip(0), backwards).volume,
+                                   network(seen, colours, tables).volume, atol=1e-4, rtol=1e-4)
+
+
+def test_the_past_speaks_and_only_where_it_reaches() -> None:
+    network, now = awake(SceneVolume(SMALL)), views(1, seed=1)
+    with torch.no_grad():
+        past = network(*views(2))
+        alone = network(*now)
+        here = network(*now, past, torch.eye(4))
+        away = torch.eye(4)
+        away[0, 3] = 10_000.0
+        gone = network(*now, past, away)
+    assert not torch.allclose(here.plane, alone.plane)
+    torch.testing.assert_close(gone.plane, alone.plane)
+
+
+def test_a_plane_moves_with_the_vehicle() -> None:
+    """After 1.6 m ahead what was 4 m ahead is 2.4 m ahead; after a quarter turn left it is to the right."""
+    plane = torch.zeros(1, 1, 24, 24)
+    row, column = (int(value) // BLOCK for value in GRID.cells(torch.tensor([4.4, 0.4, 0.0]))[[1, 0]])
+    plane[0, 0, row, column] = 1.0
+
+    def peak(T_past_now: Tensor) -> list[float]:
+        moved, known = moved_plane(plane, GRID, T_past_now)
+        assert known.shape == (1, 1, 24, 24)
+        y, x = divmod(int(moved.argmax()), 24)
+        return GRID.points(torch.tensor([(x + 0.5) * BLOCK, (y + 0.5) * BLOCK, 4.0]))[:2].tolist()
+
+    assert peak(torch.eye(4)) == pytest.approx([4.4, 0.4], abs=0.01)
+    ahead = torch.eye(4)
+    ahead[0, 3] = 1.6
+    assert peak(ahead) == pytest.approx([2.8, 0.4], abs=0.01)
+    left = torch.tensor([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    assert peak(left) == pytest.approx([0.4, -4.4], abs=0.01)
+
+
+def test_every_parameter_learns() -> None:
+    network = awake(SceneVolume(SMALL))
+    past = network(*views(2))
+    state = network(*views(3, seed=2), SceneState(past.volume.detach(), past.evidence, past.plane.detach()),
+                    torch.eye(4))
+    state.volume.square().mean().backward()
+    silent = [name for name, parameter in network.named_parameters()
+              if parameter.grad is None or not bool(parameter.grad.any())]
+    assert silent == []
