@@ -50,6 +50,34 @@ class SimulatedGroupSettings:
     device: str = setting("cpu", "torch device of the ray casting", choices=("cpu", "cuda"))
 
 
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """A view, where it was truly taken (``T_world_camera``), and what the network is told: intrinsics (3, 3),
+    T_base_camera (4, 4); the unit it belongs to, its instant (0 = the newest) and camera."""
+
+    view: RenderedView
+    T_world_camera: Matrix
+    intrinsics: NDArray[np.float64]
+    T_base_camera: Matrix
+    unit: int
+    instant: int
+    camera: int
+
+
+@dataclass(frozen=True, eq=False)
+class Outing:
+    """A vehicle on its way through a world. ego: its motion around the newest instant, which lies at ``seconds`` of
+    the world. base: (4, 4) true ``base_link`` into the one told. told_motions: of each instant, its told ``base_link``
+    into that of the newest, as the network is told. shots: newest instant first."""
+
+    vehicle: SimulatedVehicle
+    ego: EgoMotion
+    seconds: float
+    base: Matrix
+    told_motions: list[Matrix]
+    shots: list[Shot]
+
+
 class SimulatedGroups:
     """``group(index)`` is a pure function of the settings, the index and the size; any order, any process."""
 
@@ -64,14 +92,14 @@ class SimulatedGroups:
             raise InputError("parameter", f"a group has at least one view and an index from 0 on, not views = {views}, "
                              f"index = {index}")
         random = np.random.default_rng((self.settings.seed, 20, index))
-        world = self._world(index // self.settings.groups_per_world)
-        shots: list[_Shot] = []
+        world = self.world(index // self.settings.groups_per_world)
+        shots: list[Shot] = []
         for number, unit in enumerate(draw_units(random, views)):
-            shots += self._unit(random, world, unit, size, number, 1 + max((shot.camera for shot in shots), default=-1))
-        sources = np.stack([self._sources(random, shots, place, size) for place in range(views)])
-        return _stacked(shots, sources)
+            first = 1 + max((shot.camera for shot in shots), default=-1)
+            shots += self.outing(random, world, unit, size, number, first).shots
+        return self.stacked(random, shots, size)
 
-    def _world(self, number: int) -> StreetWorld:
+    def world(self, number: int) -> StreetWorld:
         """The street ``number``; the two last used are kept."""
         if number not in self._worlds:
             random = np.random.default_rng((self.settings.seed, 21, number))
@@ -81,9 +109,9 @@ class SimulatedGroups:
         self._worlds.move_to_end(number)
         return self._worlds[number]
 
-    def _unit(self, random: Generator, world: StreetWorld, unit: Unit, size: tuple[int, int], number: int,
-              first_camera: int) -> list[_Shot]:
-        """The views of one unit, newest instant first."""
+    def outing(self, random: Generator, world: StreetWorld, unit: Unit, size: tuple[int, int], number: int = 0,
+               first_camera: int = 0) -> Outing:
+        """A vehicle with the cameras of one unit, somewhere in the world, and what they see."""
         settings = self.settings
         mounts = unit.mounts
         if random.random() < settings.crops:
@@ -99,23 +127,30 @@ class SimulatedGroups:
         phases = random.uniform(-spread, spread, len(mounts))
         told_mounts = [errors.mount(random, mount.T_base_camera) for mount in mounts]
         told_intrinsics = [errors.intrinsics(random, vehicle.calibrations[mount.name].intrinsics) for mount in mounts]
-        requests, told_poses, order = [], [], []
+        requests, places, told_poses, order, told_motions = [], [], [], [], []
         for instant, before in enumerate(instants):
             keyframe = inverse(ego.pose(0.0)) @ ego.pose(before)
             told = errors.motion(random, keyframe)
+            told_motions.append(errors.base @ told @ inverse(errors.base))
             for camera, mount in enumerate(mounts):
                 at = before + phases[camera]
                 T_world_base = ego.pose(at)
                 requests.append(ViewRequest(mount.name, config.start_ns + round((seconds + at) * 1e9), T_world_base,
                                             ego.pose(at + 1e-9 * vehicle.exposure_ns)))
                 within = inverse(ego.pose(before)) @ T_world_base  # motion between the instant and the exposure
+                places.append(T_world_base @ vehicle.T_base_camera[mount.name])
                 told_poses.append(errors.base @ told @ within @ told_mounts[camera])
                 order.append((instant, camera))
         views = vehicle.render_views(requests)
-        return [_Shot(view, told_intrinsics[camera], pose, number, instant, first_camera + camera)
-                for view, pose, (instant, camera) in zip(views, told_poses, order, strict=True)]
+        shots = [Shot(view, place, told_intrinsics[camera], pose, number, instant, first_camera + camera)
+                 for view, place, pose, (instant, camera) in zip(views, places, told_poses, order, strict=True)]
+        return Outing(vehicle, ego, seconds, errors.base, told_motions, shots)
 
-    def _sources(self, random: Generator, shots: list[_Shot], place: int, size: tuple[int, int]) -> NDArray[np.int64]:
+    def stacked(self, random: Generator, shots: list[Shot], size: tuple[int, int]) -> ViewGroup:
+        """The shots as a group, with the sources of each."""
+        return _stacked(shots, np.stack([self._sources(random, shots, place, size) for place in range(len(shots))]))
+
+    def _sources(self, random: Generator, shots: list[Shot], place: int, size: tuple[int, int]) -> NDArray[np.int64]:
         """(S,) sources of a view, best first, -1 = none; some dropped or replaced as the settings say."""
         settings, shot = self.settings, shots[place]
         others = [index for index, other in enumerate(shots) if other.unit == shot.unit and index != place]
@@ -136,18 +171,6 @@ class SimulatedGroups:
         found = np.full(settings.sources, -1, dtype=np.int64)
         found[:len(chosen)] = chosen
         return found
-
-
-@dataclass(frozen=True, eq=False)
-class _Shot:
-    """A view with what the network is told: intrinsics (3, 3), T_base_camera (4, 4); the unit it belongs to."""
-
-    view: RenderedView
-    intrinsics: NDArray[np.float64]
-    T_base_camera: Matrix
-    unit: int
-    instant: int
-    camera: int
 
 
 def _world_config(random: Generator) -> SimulationConfig:
@@ -191,7 +214,7 @@ def _free(vehicle: SimulatedVehicle, ego: EgoMotion, seconds: float, instants: l
     return True
 
 
-def _stacked(shots: list[_Shot], sources: NDArray[np.int64]) -> ViewGroup:
+def _stacked(shots: list[Shot], sources: NDArray[np.int64]) -> ViewGroup:
     views = [shot.view for shot in shots]
     depth = torch.from_numpy(np.stack([np.where(view.identity == -1, np.inf, view.depth) for view in views]))
     return ViewGroup(
