@@ -61,7 +61,12 @@ def mirrored(group: ViewGroup) -> ViewGroup:
                    T_base_camera=base @ group.T_base_camera @ camera)
 
 
-def relit(images: Tensor, seed: int, strength: float = 1.0) -> Tensor:
+def relit(group: ViewGroup, seed: int, strength: float) -> ViewGroup:
+    """The group in another light; strength 0 = in its own."""
+    return replace(group, images=relit_images(group.images, seed, strength)) if strength > 0.0 else group
+
+
+def relit_images(images: Tensor, seed: int, strength: float = 1.0) -> Tensor:
     """Images (V, 3, H, W) uint8 with random gain, gamma, colour cast, contrast and noise, each view its own, rounded
     back to uint8.
 

@@ -44,6 +44,7 @@ def depth(
 
     torchrun --nproc-per-node 4 --no-python img2three train depth --output training/
     """
+    from .depth_task import DepthTask
     from .loop import train
     from .sources import group_sources
     from .start import starting_network
@@ -57,7 +58,7 @@ def depth(
         values.update({"data.kind": "bags", "data.bags": [str(path) for path in bag]})
     values.update(_pair(text) for text in override or [])
     chosen: TrainConfig = with_overrides(TrainConfig(), values)
-    train(starting_network(chosen), *group_sources(chosen, output), output, chosen,
+    train(DepthTask(chosen.objective), starting_network(chosen), *group_sources(chosen, output), output, chosen,
           report=lambda text: typer.echo(text))
 
 

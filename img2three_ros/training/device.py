@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, distributed
 
 from ..structures import InputError
-from .settings import TrainConfig
+from .settings import TrainingConfig
 
 _PATIENCE = timedelta(hours=2)
 """The other processes wait this long while the first one validates."""
@@ -51,7 +51,7 @@ class Processes:
 
 
 @contextlib.contextmanager
-def processes(config: TrainConfig) -> Iterator[Processes]:
+def processes(config: TrainingConfig) -> Iterator[Processes]:
     """The process group that torchrun's environment describes (gloo on CPUs, NCCL on GPUs); alone without it."""
     count, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     device = _device(config, int(os.environ.get("LOCAL_RANK", "0")))
@@ -67,7 +67,7 @@ def processes(config: TrainConfig) -> Iterator[Processes]:
         distributed.destroy_process_group()
 
 
-def _device(config: TrainConfig, local_rank: int) -> torch.device:
+def _device(config: TrainingConfig, local_rank: int) -> torch.device:
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("parameter", "device = 'cuda', but torch finds no CUDA device here")
     if config.device == "cpu" or not torch.cuda.is_available():

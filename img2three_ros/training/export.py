@@ -1,4 +1,4 @@
-"""Trained weights as they ship: the moving average, float16, with what made it."""
+"""What is kept with trained weights: how they were made."""
 
 from __future__ import annotations
 
@@ -12,22 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from ..models.depth_network import DepthNetwork
-from ..models.depth_weights import save_depth_network
 from .checkpoint import Progress
 
 
-def export_weights(path: Path, average: nn.Module, progress: Progress, config: Mapping[str, Any],
-                   scores: Mapping[str, float]) -> None:
-    """Write a network for ``models.depth_weights.load_depth_network``; nothing for another kind of network."""
-    if not isinstance(average, DepthNetwork):
-        return
+def made_by(progress: Progress, config: Mapping[str, Any], scores: Mapping[str, float]) -> dict[str, str]:
+    """What made some weights, to be kept with them."""
     known = {name: round(value, 5) for name, value in scores.items() if math.isfinite(value)}
-    save_depth_network(path, average, {
-        "steps": str(progress.step), "hours": f"{progress.seconds / 3600.0:.3f}", "groups": str(progress.groups),
-        "training": json.dumps(config), "held_out": json.dumps(known), "commit": commit(), "hardware": hardware()})
+    return {"steps": str(progress.step), "hours": f"{progress.seconds / 3600.0:.3f}", "groups": str(progress.groups),
+            "training": json.dumps(config), "held_out": json.dumps(known), "commit": commit(), "hardware": hardware()}
 
 
 def commit() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +11,25 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .objective import PARTS
-from .validation import SCORES
-
-COLUMNS = ("step", "seconds", "images_per_second", "waiting", "learning_rate", "gradient_norm", "total", *PARTS,
-           *(f"val_{name}" for name in SCORES))
+COLUMNS = ("step", "seconds", "images_per_second", "waiting", "learning_rate", "gradient_norm", "total")
 
 
 class Journal:
-    """Rows of ``COLUMNS`` in <folder>/metrics.csv, and the same as TensorBoard scalars and pictures.
+    """Rows of ``COLUMNS``, the parts of the loss and the scores in <folder>/metrics.csv, and the same as TensorBoard
+    scalars and pictures.
 
     step: where training goes on; rows after it, of work that was lost in a crash, are dropped.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int, parts: Sequence[str], scores: Sequence[str]) -> None:
+        self._columns = (*COLUMNS, *parts, *(f"val_{name}" for name in scores))
         self._path = folder / "metrics.csv"
         kept = []
         if self._path.is_file():
             with self._path.open(newline="") as file:
                 kept = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         with self._path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(kept)
         self._folder, self._board = folder, _board(folder, step)
@@ -39,7 +37,7 @@ class Journal:
     def write(self, row: Mapping[str, float]) -> None:
         """Append one row; columns that are not given stay empty."""
         with self._path.open("a", newline="") as file:
-            csv.DictWriter(file, COLUMNS).writerow({name: f"{value:.6g}" if name != "step" else int(value)
+            csv.DictWriter(file, self._columns).writerow({name: f"{value:.6g}" if name != "step" else int(value)
                                                     for name, value in row.items()})
         if self._board is not None:
             for name, value in row.items():

@@ -8,26 +8,24 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..config import settings
-from ..data.view_group import ViewGroup
-from ..models.depth_network import DepthPrediction
 from ..reconstruction.scene_engine import computes_in_bf16
 from ..structures import InputError
-from .batches import Batch, batch_of
 from .checkpoint import Progress, load_training, save_training
 from .device import Processes, processes
-from .export import export_weights
+from .export import made_by
 from .journal import Journal
-from .objective import PARTS, objective
-from .samples import GroupSource, Lane, LaneSamples
+from .samples import Lane, LaneSamples
 from .schedule import learning_rate_factor, make_optimizer, set_learning_rate, update_average
-from .settings import TrainConfig
+from .settings import TrainingConfig
 from .stopping import stop_on_signals
-from .validation import held_out_groups, picture, validate
+from .task import SampleSource, Task
+from .validation import held_out_samples
 
 CHECKPOINT = "training.pt"
 BEST, LAST = "best.safetensors", "last.safetensors"
@@ -46,24 +44,25 @@ class TrainingSummary:
     stopped: str
 
 
-def train(network: nn.Module, source: GroupSource, held_out: GroupSource, output: Path, config: TrainConfig,
-          report: Report = print) -> TrainingSummary:
-    """Train ``network`` (as ``DepthNetwork``; on the CPU) on ``source``, validate on ``held_out``, into the folder
+def train(task: Task[Any], network: nn.Module, source: SampleSource[Any], held_out: SampleSource[Any], output: Path,
+          config: TrainingConfig, report: Report = print) -> TrainingSummary:
+    """Train ``network`` (on the CPU) for ``task`` on ``source``, validate on ``held_out``, into the folder
     ``output``; where the folder holds a checkpoint, go on from there, exactly as if it had never stopped.
 
     Writes training.pt (everything), last.safetensors, best.safetensors (moving average of the weights, float16),
     metrics.csv, pictures, TensorBoard events. Under torchrun each process takes its part of every batch.
     """
     with processes(config) as group, stop_on_signals() as stop:
-        trainer = Trainer(network, source, held_out, output, config, group, report if group.first else _silent)
+        trainer = Trainer(task, network, source, held_out, output, config, group, report if group.first else _silent)
         return trainer.run(lambda: stop.asked)
 
 
 class Trainer:
     """One process of a training. ``run`` does the steps; see ``train``."""
 
-    def __init__(self, network: nn.Module, source: GroupSource, held_out: GroupSource, output: Path,
-                 config: TrainConfig, group: Processes, report: Report) -> None:
+    def __init__(self, task: Task[Any], network: nn.Module, source: SampleSource[Any], held_out: SampleSource[Any],
+                 output: Path, config: TrainingConfig, group: Processes, report: Report) -> None:
+        self.task = task
         self.config, self.group, self.report, self.output = config, group, report, output
         self.source, self.held_out_source = source, held_out
         self.plan = config.plan
@@ -77,10 +76,9 @@ class Trainer:
         self.values = {leaf.path: leaf.value for leaf in settings(config)}
         if (output / CHECKPOINT).is_file():
             self._resume()
-        self.planes: Tensor = self.network.planes  # type: ignore[assignment]
         self.bfloat16 = computes_in_bf16(config.precision, group.device)
-        self.journal = Journal(output, self.progress.step) if group.first else None
-        self.held_out: list[ViewGroup] | None = None
+        self.journal = Journal(output, self.progress.step, task.parts, task.scores) if group.first else None
+        self.held_out: list[Any] | None = None
 
     def run(self, stop: Callable[[], str]) -> TrainingSummary:
         """Do the steps that are left; ``stop`` says why to stop early, or an empty text."""
@@ -92,7 +90,7 @@ class Trainer:
         for parts in zip(*lanes, strict=True):
             tick = time.monotonic()
             row = self._step(list(parts))
-            meter.add(row, sum(len(view_group.images) for part in parts for view_group in part),
+            meter.add(row, sum(self.task.images(sample) for part in parts for sample in part),
                       sum(lane.waited for lane in lanes))
             self._count(lanes, meter.elapsed())
             step = self.progress.step
@@ -108,20 +106,18 @@ class Trainer:
                 break
         return self._finish(reason)
 
-    def _step(self, parts: list[list[ViewGroup]]) -> dict[str, float]:
+    def _step(self, parts: list[list[Any]]) -> dict[str, float]:
         """One step of the optimizer over this process's parts of the batch."""
         step, optimizer, config = self.progress.step, self.optimizer, self.config.optimizer
         torch.manual_seed(self.config.seed * 1_000_003 + step)
         rate = set_learning_rate(optimizer, learning_rate_factor(step, self.config.steps, config))
         optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros(len(PARTS) + 1, device=self.group.device)
-        for groups in parts:
-            batch = batch_of(groups)
-            prediction = self.estimate(self.network, batch)
-            total, found = objective(prediction, self.planes, batch.depth, batch.geometry.mask,
-                                     batch.geometry.intrinsics, self.config.objective)
+        names = self.task.parts
+        sums = torch.zeros(len(names) + 1, device=self.group.device)
+        for samples in parts:
+            total, found = self.task.loss(self.network, samples, self._arithmetic)
             (total / self.lanes).backward()
-            sums += torch.stack([total.detach(), *(found[name] for name in PARTS)]).float() / self.lanes
+            sums += torch.stack([total.detach(), *(found[name] for name in names)]).float() / self.lanes
         parameters = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
         self.group.sum_([*map(gradient_of, parameters), sums])
         norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
@@ -131,16 +127,11 @@ class Trainer:
         else:
             self.report(f"step {step}: the gradient is not finite; this step is left out")
         self.progress.step += 1
-        values = dict(zip(("total", *PARTS), sums.tolist(), strict=True))
+        values = dict(zip(("total", *names), sums.tolist(), strict=True))
         return {**values, "gradient_norm": float(norm), "learning_rate": rate}
 
-    def estimate(self, network: nn.Module, batch: Batch) -> DepthPrediction:
-        """Prediction for a batch, in the arithmetic that was chosen."""
-        context: AbstractContextManager[object] = nullcontext()
-        if self.bfloat16:
-            context = torch.autocast(self.group.device.type, dtype=torch.bfloat16)
-        with context:
-            return network(batch.images, batch.geometry)  # type: ignore[no-any-return]
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.group.device.type, dtype=torch.bfloat16) if self.bfloat16 else nullcontext()
 
     def _validate_if_due(self, step: int) -> bool:
         every = self.config.validation.every
@@ -154,30 +145,26 @@ class Trainer:
     def _validate(self, step: int) -> None:
         """Scores of the average; new best weights are kept."""
         if self.held_out is None:
-            data = self.config.data
-            self.held_out = held_out_groups(self.held_out_source, self.config.validation, self.output / "validation.pt",
-                                            f"{data.kind} {data.simulated.seed} {data.bags}")
-        found, _ = validate(self._average, self.held_out, self.group.device)
+            self.held_out = held_out_samples(self.task, self.held_out_source, self.config.validation,
+                                             self.output / "validation.pt", self.config.data.origin)
+        found = self.task.validate(self.average, self.held_out, self.group.device, self._arithmetic)
         assert self.journal is not None
         self.journal.write({"step": step, "seconds": self.progress.seconds,
                             **{f"val_{name}": value for name, value in found.items()}})
-        self.report(f"step {step}: held-out AbsRel/δ<1.25 all {found['abs_rel']:.4f}/{found['delta']:.3f}, best 80 % "
-                    f"{found['abs_rel_80']:.4f}/{found['delta_80']:.3f}, best 60 % {found['abs_rel_60']:.4f}/"
-                    f"{found['delta_60']:.3f}, calibration error {found['calibration']:.3f}")
-        for index, group in enumerate(self.held_out[:self.config.validation.pictures]):
-            self.journal.show(f"validation_{index}", picture(self._average, group, self.group.device), step)
-        if found["abs_rel"] < self.progress.best:
-            self.progress.best = found["abs_rel"]
-            export_weights(self.output / BEST, self.average, self.progress, self.values, found)
-
-    def _average(self, batch: Batch) -> DepthPrediction:
-        return self.estimate(self.average, batch)
+        self.report(f"step {step}: {self.task.said(found)}")
+        for index, sample in enumerate(self.held_out[:self.config.validation.pictures]):
+            shown = self.task.picture(self.average, sample, self.group.device, self._arithmetic)
+            self.journal.show(f"validation_{index}", shown, step)
+        best = found[self.task.scores[0]]
+        if best < self.progress.best:
+            self.progress.best = best
+            self.task.export(self.output / BEST, self.average, made_by(self.progress, self.values, found))
 
     def _save(self) -> None:
         if self.group.first:
             save_training(self.output / CHECKPOINT, self.progress, self.network, self.average, self.optimizer,
                           self.values)
-            export_weights(self.output / LAST, self.average, self.progress, self.values, {})
+            self.task.export(self.output / LAST, self.average, made_by(self.progress, self.values, {}))
 
     def _finish(self, reason: str) -> TrainingSummary:
         self._save()
@@ -202,7 +189,7 @@ class Trainer:
     def _log(self, meter: Meter) -> None:
         row = meter.take()
         images = row["images_per_second"] * self.group.count
-        shares = " ".join(f"{name} {row[name]:.3f}" for name in PARTS)
+        shares = " ".join(f"{name} {row[name]:.3f}" for name in self.task.parts)
         self.report(f"step {self.progress.step}/{self.config.steps} loss {row['total']:.4f} | {shares} | "
                     f"{images:.2f} img/s, waiting {100.0 * row['waiting']:.0f} %, gradient {row['gradient_norm']:.2f}, "
                     f"rate {row['learning_rate']:.1e}")
@@ -224,12 +211,12 @@ class Trainer:
         self.report(f"going on from '{path}' at step {self.progress.step}"
                     + (f"; settings that changed: {', '.join(changed)}" if changed else ""))
 
-    def _my_lanes(self) -> list[LaneSamples]:
+    def _my_lanes(self) -> list[LaneSamples[Any]]:
         """The lanes this process computes; they share its rendering processes."""
         mine = range(self.group.rank, self.lanes, self.group.count)
         workers = self.config.data.workers
         data = replace(self.config.data, workers=max(workers // len(mine), 1) if workers else 0)
-        return [LaneSamples(self.source, data, self.config.seed, self.plan, self.progress.step,
+        return [LaneSamples(self.task, self.source, data, self.config.seed, self.plan, self.progress.step,
                             Lane(number, self.lanes), self.group.device) for number in mine]
 
     def _check_lanes(self) -> None:

@@ -15,24 +15,16 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.view_group import ViewGroup
-from .batches import as_arrays, from_arrays, mirrored, on_device, relit
 from .settings import DataConfig, Stage
-
-
-class GroupSource(Protocol):
-    """Endless view groups, each a function of its number; can be pickled for other processes."""
-
-    def group(self, index: int, size: tuple[int, int], views: int) -> ViewGroup:
-        """Group number ``index``: ``views`` images of size (height, width)."""
+from .task import Sample, SampleSource, Task
 
 
 class Use(NamedTuple):
@@ -74,20 +66,22 @@ def uses(seed: int, lane: Lane, reuse: int, spread: int) -> Iterator[Use]:
         yield heapq.heappop(waiting)[1]
 
 
-class LaneSamples:
+class LaneSamples(Generic[Sample]):
     """Groups of one lane on ``device``, step after step, from ``start`` on; rendered ahead by ``data.workers``
     processes.
 
     waited: seconds the training waited for groups.
     """
 
-    def __init__(self, source: GroupSource, data: DataConfig, seed: int, stages: Sequence[Stage], start: int,
-                 lane: Lane = Lane(0, 1), device: torch.device | str = "cpu") -> None:
+    def __init__(self, task: Task[Sample], source: SampleSource[Sample], data: DataConfig, seed: int,
+                 stages: Sequence[Stage], start: int, lane: Lane = Lane(0, 1),
+                 device: torch.device | str = "cpu") -> None:
+        self._task = task
         self._source, self._data, self._seed, self._stages, self._lane = source, data, seed, tuple(stages), lane
         self._start, self._device = start, torch.device(device)
         self.waited, self._made = 0.0, 0
 
-    def __iter__(self) -> Iterator[list[ViewGroup]]:
+    def __iter__(self) -> Iterator[list[Sample]]:
         """The groups of each step, augmented, until the last step."""
         begin = 0
         for number, stage in enumerate(self._stages):
@@ -100,7 +94,7 @@ class LaneSamples:
         made, self._made = self._made, 0
         return made
 
-    def _stage(self, number: int, stage: Stage, begin: int) -> Iterator[list[ViewGroup]]:
+    def _stage(self, number: int, stage: Stage, begin: int) -> Iterator[list[Sample]]:
         per_step = stage.groups // self._lane.count
         skipped = max(self._start - begin, 0) * per_step
         wanted = (stage.until - begin) * per_step
@@ -109,13 +103,13 @@ class LaneSamples:
         ahead = list(itertools.islice(endless, skipped, wanted))
         left = Counter(use.number for use in ahead)
         requests = [Request(first + number, stage.size, stage.views) for number in left]
-        rendered = iter(_loader(self._source, requests, self._data))
-        pool: dict[int, ViewGroup] = {}
-        step: list[ViewGroup] = []
+        rendered = iter(_loader(_Rendering(self._source, requests, self._task.to_arrays), self._data))
+        pool: dict[int, Sample] = {}
+        step: list[Sample] = []
         for use in ahead:
             if use.number not in pool:
                 began = time.perf_counter()
-                pool[use.number] = from_arrays(next(rendered))
+                pool[use.number] = self._task.from_arrays(next(rendered))
                 self.waited += time.perf_counter() - began
             step.append(self._augmented(pool[use.number], Use(first + use.number, use.turn)))
             self._made += use.turn == 0
@@ -126,36 +120,35 @@ class LaneSamples:
                 yield step
                 step = []
 
-    def _augmented(self, group: ViewGroup, use: Use) -> ViewGroup:
-        group = on_device(group, self._device)
+    def _augmented(self, sample: Sample, use: Use) -> Sample:
         side = random.Random(f"{self._seed} {use.number} side").getrandbits(1)
-        if self._data.mirror and (side + use.turn) % 2:
-            group = mirrored(group)
-        if self._data.light > 0.0:
-            light = random.Random(f"{self._seed} {use.number} {use.turn} light").getrandbits(48)
-            group = replace(group, images=relit(group.images, light, self._data.light))
-        return group
+        light = random.Random(f"{self._seed} {use.number} {use.turn} light").getrandbits(48)
+        return self._task.augmented(self._task.on_device(sample, self._device),
+                                    self._data.mirror and bool((side + use.turn) % 2), light, self._data.light)
+
+
+ToArrays = Callable[[Any], dict[str, object]]
 
 
 class _Rendering(Dataset[Any]):
-    def __init__(self, source: GroupSource, requests: Sequence[Request]) -> None:
-        self._source, self._requests = source, requests
+    def __init__(self, source: SampleSource[Any], requests: Sequence[Request], to_arrays: ToArrays) -> None:
+        self._source, self._requests, self._to_arrays = source, requests, to_arrays
 
     def __len__(self) -> int:
         return len(self._requests)
 
     def __getitem__(self, position: int) -> dict[str, object]:
         request = self._requests[position]
-        return as_arrays(self._source.group(request.number, request.size, request.views))
+        return self._to_arrays(self._source.group(request.number, request.size, request.views))
 
 
-def _loader(source: GroupSource, requests: Sequence[Request], data: DataConfig) -> Iterator[dict[str, object]]:
+def _loader(rendering: _Rendering, data: DataConfig) -> Iterator[dict[str, object]]:
     """Rendered groups in the order of requests. Workers are spawned: they inherit no threads and no CUDA."""
     parallel: dict[str, Any] = {}
     if data.workers:
         parallel = {"multiprocessing_context": "spawn", "prefetch_factor": data.ahead,
                     "worker_init_fn": partial(_alone, os.getpid())}
-    return iter(DataLoader(_Rendering(source, requests), batch_size=None, collate_fn=_same, shuffle=False,
+    return iter(DataLoader(rendering, batch_size=None, collate_fn=_same, shuffle=False,
                            num_workers=data.workers, **parallel))
 
 

@@ -44,6 +44,11 @@ class DataConfig:
     supervision: str = setting("auto", "bags: LiDAR scans or depth images; auto takes depth images where there are "
                                "some", choices=("auto", "lidar", "depth"))
 
+    @property
+    def origin(self) -> str:
+        """Where the data are from, in words: what held-out data kept on disk must fit."""
+        return f"{self.kind} {self.simulated.seed} {self.bags}"
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -72,8 +77,8 @@ class ValidationConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Everything ``img2three train depth`` can be told."""
+class TrainingConfig:
+    """What every training can be told."""
 
     seed: int = setting(0, "of weights, data and augmentation", low=0)
     stages: tuple[str, ...] = setting(
@@ -86,7 +91,6 @@ class TrainConfig:
     micro_batches: int = setting(0, "pieces a batch is computed in, one after the other or on several GPUs; 0 = one "
                                  "per process", low=0, high=64)
     gpu_memory: float = setting(0.9, "share of the GPU's memory that may be taken", low=0.05, high=1.0)
-    pretrained: bool = setting(True, "start the encoder from ImageNet weights")
     init: str = setting("", "start from these weights (safetensors) instead")
     log_every: int = setting(20, "steps between lines", low=1)
     checkpoint_every: int = setting(500, "steps between checkpoints", low=1)
@@ -94,7 +98,6 @@ class TrainConfig:
     minutes: float = setting(0.0, "stop, as if asked to, after this time; 0 = never", unit="min", low=0.0)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = OptimizerConfig()
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     validation: ValidationConfig = ValidationConfig()
 
     @property
@@ -110,6 +113,14 @@ class TrainConfig:
     def steps(self) -> int:
         """Number of steps of the whole training."""
         return self.plan[-1].until
+
+
+@dataclass(frozen=True)
+class TrainConfig(TrainingConfig):
+    """Everything ``img2three train depth`` can be told."""
+
+    pretrained: bool = setting(True, "start the encoder from ImageNet weights")
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -6,16 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.view_group import ViewGroup
 from ..structures import InputError
-from .samples import GroupSource
 from .settings import TrainConfig
+from .task import SampleSource
 
 
 class Sources(NamedTuple):
     """Groups to train on, and groups that are held out; a group of one shows nothing of the other."""
 
-    training: GroupSource
-    held_out: GroupSource
+    training: SampleSource[ViewGroup]
+    held_out: SampleSource[ViewGroup]
 
 
 def group_sources(config: TrainConfig, output: Path) -> Sources:

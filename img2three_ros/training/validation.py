@@ -14,9 +14,9 @@ from torch import Tensor
 from ..data.view_group import ViewGroup
 from ..models.depth_network import DepthPrediction
 from ..visualization.colours import confidence_colours, depth_colours
-from .batches import Batch, as_arrays, batch_of, from_arrays, on_device
-from .samples import GroupSource
+from .batches import Batch, batch_of, on_device
 from .settings import ValidationConfig, image_size
+from .task import Sample, SampleSource, Task
 
 MIN_DEPTH, MAX_DEPTH = 3.0, 60.0
 _BINS = 15
@@ -38,17 +38,18 @@ class ViewErrors:
     has_sources: bool
 
 
-def held_out_groups(source: GroupSource, config: ValidationConfig, cache: Path, origin: str) -> list[ViewGroup]:
-    """The validation groups, made once and kept in ``cache`` for the next start. origin: says where they are from."""
+def held_out_samples(task: Task[Sample], source: SampleSource[Sample], config: ValidationConfig, cache: Path,
+                     origin: str) -> list[Sample]:
+    """The validation samples, made once and kept in ``cache`` for the next start. origin: says where they are from."""
     size = image_size(config.size)
     wanted = [config.groups, *size, config.views, origin]
     if cache.is_file():
         content = torch.load(cache, weights_only=False)
         if content["made_with"] == wanted:
-            return [from_arrays(arrays) for arrays in content["groups"]]
-    groups = [source.group(index, size, config.views) for index in range(config.groups)]
-    torch.save({"made_with": wanted, "groups": [as_arrays(group) for group in groups]}, cache)
-    return groups
+            return [task.from_arrays(arrays) for arrays in content["groups"]]
+    samples = [source.group(index, size, config.views) for index in range(config.groups)]
+    torch.save({"made_with": wanted, "groups": [task.to_arrays(sample) for sample in samples]}, cache)
+    return samples
 
 
 @torch.no_grad()

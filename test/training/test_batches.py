@@ -7,7 +7,7 @@ import torch
 from tiny_training import SIZE, TinyGroups
 
 from img2three_ros.data.view_group import ViewGroup
-from img2three_ros.training.batches import as_arrays, batch_of, from_arrays, mirrored, relit
+from img2three_ros.training.batches import as_arrays, batch_of, from_arrays, mirrored, relit_images
 
 
 def turned_group() -> ViewGroup:
@@ -69,7 +69,7 @@ def test_light_changes_each_view_on_its_own_and_is_repeatable():
     images = torch.arange(0, 240, 10, dtype=torch.uint8).reshape(1, 1, 4, 6).expand(3, 3, 4, 6).contiguous()
 
     def lit(seed: int, strength: float = 1.0) -> torch.Tensor:
-        return relit(images, seed, strength)
+        return relit_images(images, seed, strength)
 
     assert torch.equal(lit(1), lit(1)) and not torch.equal(lit(1), lit(2))
     assert torch.equal(lit(1, 0.0), images)

@@ -16,14 +16,18 @@ from torch import Tensor
 from img2three_ros.models.depth_network import DepthNetwork
 from img2three_ros.models.depth_weights import load_depth_network
 from img2three_ros.structures import InputError
+from img2three_ros.training.depth_task import DepthTask
 from img2three_ros.training.loop import BEST, CHECKPOINT, LAST, TrainingSummary, train
+from img2three_ros.training.objective import ObjectiveConfig
 from img2three_ros.training.settings import TrainConfig
 from img2three_ros.training.start import starting_network
+
+TASK = DepthTask(ObjectiveConfig())
 
 
 def run(folder: Path, config: TrainConfig | None = None, report=lambda _: None, **source) -> TrainingSummary:
     groups = TinyGroups(**source)
-    return train(TinyNetwork(), groups, groups, folder, config or tiny_config(), report)
+    return train(TASK, TinyNetwork(), groups, groups, folder, config or tiny_config(), report)
 
 
 def trained(folder: Path) -> dict[str, dict[str, Tensor]]:
@@ -46,7 +50,7 @@ def test_twenty_steps_of_the_real_network_learn_a_fixed_group(tmp_path):
                          data__light=0.0, data__mirror=False, optimizer__learning_rate=0.001,
                          validation__size="64x96", validation__every=20)
     groups = TinyGroups(fixed=True)
-    train(starting_network(config), groups, groups, tmp_path, config, lambda _: None)
+    train(TASK, starting_network(config), groups, groups, tmp_path, config, lambda _: None)
     total = [float(row["total"]) for row in rows(tmp_path) if row["total"]]
     assert len(total) == 20
     assert sum(total[-3:]) / 3 < 0.7 * total[0]
@@ -100,8 +104,11 @@ import sys; sys.path.insert(0, sys.argv[1])
 import torch; torch.set_num_threads(1)
 from pathlib import Path
 from tiny_training import TinyGroups, TinyNetwork, tiny_config
+from img2three_ros.training.depth_task import DepthTask
 from img2three_ros.training.loop import train
-train(TinyNetwork(), TinyGroups(), TinyGroups(), Path(sys.argv[2]), tiny_config(micro_batches=2), lambda text: None)
+from img2three_ros.training.objective import ObjectiveConfig
+train(DepthTask(ObjectiveConfig()), TinyNetwork(), TinyGroups(), TinyGroups(), Path(sys.argv[2]),
+      tiny_config(micro_batches=2), lambda text: None)
 """
 
 
@@ -130,7 +137,7 @@ def test_a_step_without_finite_gradient_is_left_out(tmp_path):
     with torch.no_grad():
         network.outputs.weight[0, 0] = torch.nan
     said: list[str] = []
-    train(network, TinyGroups(), TinyGroups(), tmp_path,
+    train(TASK, network, TinyGroups(), TinyGroups(), tmp_path,
           tiny_config(stages=["to 2 size 32x64 groups 1 views 1"], validation__groups=0), said.append)
     assert sum("not finite" in text for text in said) == 2
     kept = trained(tmp_path)["network"]

@@ -12,15 +12,18 @@ import torch
 from tiny_training import TinyGroups
 
 from img2three_ros.data.view_group import ViewGroup
+from img2three_ros.training.depth_task import DepthTask
+from img2three_ros.training.objective import ObjectiveConfig
 from img2three_ros.training.samples import Lane, LaneSamples, uses
 from img2three_ros.training.settings import DataConfig, Stage
 
 STAGES = (Stage(3, (32, 32), 4, 2), Stage(6, (32, 64), 2, 3))
 DATA = DataConfig(workers=0, reuse=3, spread=4)
+TASK = DepthTask(ObjectiveConfig())
 
 
 def steps(data: DataConfig = DATA, start: int = 0, stages: tuple[Stage, ...] = STAGES) -> list[list[ViewGroup]]:
-    return list(LaneSamples(TinyGroups(), data, 7, stages, start, Lane(0, 1)))
+    return list(LaneSamples(TASK, TinyGroups(), data, 7, stages, start, Lane(0, 1)))
 
 
 def same(first: list[list[ViewGroup]], second: list[list[ViewGroup]]) -> bool:
@@ -70,7 +73,7 @@ def test_background_processes_give_the_same_groups():
 
 def test_a_group_looks_different_every_time_and_is_mirrored_every_second():
     data = DataConfig(workers=0, reuse=2, spread=1)
-    samples = LaneSamples(TinyGroups(fixed=True), data, 0, (Stage(8, (32, 64), 1, 1),), 0)
+    samples = LaneSamples(TASK, TinyGroups(fixed=True), data, 0, (Stage(8, (32, 64), 1, 1),), 0)
     shown = [step[0] for step in samples]
     assert len({group.images.numpy().tobytes() for group in shown}) == len(shown)
     sides = Counter(bool(group.depth[0, 16, 0] > group.depth[0, 16, -1]) for group in shown)
@@ -80,9 +83,12 @@ def test_a_group_looks_different_every_time_and_is_mirrored_every_second():
 KILLED = """
 import os, signal, sys; sys.path.insert(0, sys.argv[1])
 from tiny_training import TinyGroups
+from img2three_ros.training.depth_task import DepthTask
+from img2three_ros.training.objective import ObjectiveConfig
 from img2three_ros.training.samples import LaneSamples
 from img2three_ros.training.settings import DataConfig, Stage
-samples = iter(LaneSamples(TinyGroups(), DataConfig(workers=1, ahead=4, reuse=1), 0, [Stage(50, (192, 320), 1, 4)], 0))
+data = DataConfig(workers=1, ahead=4, reuse=1)
+samples = iter(LaneSamples(DepthTask(ObjectiveConfig()), TinyGroups(), data, 0, [Stage(50, (192, 320), 1, 4)], 0))
 next(samples)
 print(*(entry for entry in os.listdir("/proc") if entry.isdigit() and
         open(f"/proc/{entry}/stat").read().rpartition(")")[2].split()[1] == str(os.getpid())), flush=True)

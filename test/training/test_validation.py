@@ -10,12 +10,14 @@ from torch import Tensor
 
 from img2three_ros.models.depth_network import DepthPrediction
 from img2three_ros.training.batches import Batch
+from img2three_ros.training.depth_task import DepthTask
+from img2three_ros.training.objective import ObjectiveConfig
 from img2three_ros.training.settings import ValidationConfig
 from img2three_ros.training.validation import (
     SCORES,
     ViewErrors,
     calibration_error,
-    held_out_groups,
+    held_out_samples,
     picture,
     scores,
     validate,
@@ -23,6 +25,7 @@ from img2three_ros.training.validation import (
 )
 
 CPU = torch.device("cpu")
+TASK = DepthTask(ObjectiveConfig())
 
 
 def errors(relative: list[float], confidence: list[float], moving: list[float] | None = None,
@@ -74,12 +77,12 @@ def test_errors_of_a_prediction_that_is_10_percent_too_far():
 def test_held_out_groups_are_made_once(tmp_path):
     config = ValidationConfig(groups=2, size="32x64", views=2)
     cache = tmp_path / "validation.pt"
-    made = held_out_groups(TinyGroups(), config, cache, "here")
-    kept = held_out_groups(None, config, cache, "here")  # type: ignore[arg-type]
+    made = held_out_samples(TASK, TinyGroups(), config, cache, "here")
+    kept = held_out_samples(TASK, None, config, cache, "here")  # type: ignore[arg-type]
     assert len(kept) == 2 and all(torch.equal(one.images, two.images) for one, two in zip(made, kept, strict=True))
-    assert len(held_out_groups(TinyGroups(), replace(config, groups=3), cache, "here")) == 3
+    assert len(held_out_samples(TASK, TinyGroups(), replace(config, groups=3), cache, "here")) == 3
     with pytest.raises(AttributeError):
-        held_out_groups(None, config, cache, "elsewhere")  # type: ignore[arg-type]
+        held_out_samples(TASK, None, config, cache, "elsewhere")  # type: ignore[arg-type]
 
 
 def test_picture_shows_image_estimate_confidence_and_truth():
