@@ -46,32 +46,40 @@ class CellTable:
     log_far: Tensor
 
 
-def cell_table(grid: ContractedGrid, step: int, intrinsics: Tensor, T_base_camera: Tensor,
-               size: tuple[int, int]) -> CellTable:
-    """The table of one camera for blocks of ``step`` x ``step`` cells of every level.
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """Blocks of ``step`` x ``step`` cells of every level of a grid, flattened (Z, Y / step, X / step) = N.
 
-    intrinsics: (3, 3) of an image of ``size`` (height, width); T_base_camera: (4, 4). The blocks are the cells of a
-    grid (Z, Y / step, X / step). On the device of ``intrinsics``.
+    centres: (N, 3) float32 metres in ``base_link``; edges: (N, 3) float32 metres, their extent along x, y and z.
     """
-    device = intrinsics.device
-    levels, rows, columns = grid.shape
-    z = torch.arange(levels, dtype=torch.float32, device=device) + 0.5
-    y = (torch.arange(rows // step, dtype=torch.float32, device=device) + 0.5) * step
-    x = (torch.arange(columns // step, dtype=torch.float32, device=device) + 0.5) * step
-    cells = torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], -1).reshape(-1, 3)
-    half = cells.new_tensor((0.5 * step, 0.5 * step, 0.5))
-    T_camera_base = torch.linalg.inv(T_base_camera.double()).to(device, torch.float32)
-    local = grid.points(cells) @ T_camera_base[:3, :3].T + T_camera_base[:3, 3]
+
+    centres: Tensor
+    edges: Tensor
+
+    @staticmethod
+    def of(grid: ContractedGrid, step: int) -> Blocks:
+        """All blocks of a grid, on the CPU."""
+        levels, rows, columns = grid.shape
+        z = torch.arange(levels, dtype=torch.float32) + 0.5
+        y = (torch.arange(rows // step, dtype=torch.float32) + 0.5) * step
+        x = (torch.arange(columns // step, dtype=torch.float32) + 0.5) * step
+        cells = torch.stack(torch.meshgrid(z, y, x, indexing="ij")[::-1], -1).reshape(-1, 3)
+        half = cells.new_tensor((0.5 * step, 0.5 * step, 0.5))
+        return Blocks(grid.points(cells), grid.points(cells + half) - grid.points(cells - half))
+
+
+def cell_table(blocks: Blocks, intrinsics: Tensor, T_base_camera: Tensor, size: tuple[int, int]) -> CellTable:
+    """The table of one camera: intrinsics (3, 3) of an image of ``size`` (height, width); T_base_camera (4, 4)."""
+    T_camera_base = torch.linalg.inv(T_base_camera.double()).to(blocks.centres.device, torch.float32)
+    ahead = (blocks.centres @ T_camera_base[2, :3] + T_camera_base[2, 3] > 0.1).nonzero().squeeze(1)
+    local = blocks.centres[ahead] @ T_camera_base[:3, :3].T + T_camera_base[:3, 3]
     depth = local[:, 2]
-    ahead = (depth > 0.1).nonzero().squeeze(1)
-    local, depth = local[ahead], depth[ahead]
     pixels = local @ intrinsics.T
     u, v = (pixels[:, 0] / depth).round(), (pixels[:, 1] / depth).round()
     height, width = size
     seen = ((u >= 0) & (u < width) & (v >= 0) & (v < height)).nonzero().squeeze(1)
     chosen, depth = ahead[seen], depth[seen]
-    edges = grid.points(cells[chosen] + half) - grid.points(cells[chosen] - half)
-    extent = 0.5 * edges.abs() @ T_camera_base[2, :3].abs()
+    extent = 0.5 * blocks.edges[chosen] @ T_camera_base[2, :3].abs()
     return CellTable(chosen, (v[seen] * width + u[seen]).long(), (depth - extent).clamp(min=0.05).log(),
                      (depth + extent).log())
 

@@ -47,6 +47,9 @@ class SceneDecoder(nn.Module):
         self.layers = nn.Sequential(nn.Linear(features + 2 + 2, hidden), nn.SiLU(), nn.Linear(hidden, hidden),
                                     nn.SiLU())
         self.answer = nn.Linear(hidden, 3 + 3 + len(LABELS))
+        with torch.no_grad():  # most of space is empty: start so, and rays see through it
+            self.answer.bias[0] = -1.0
+            self.answer.bias[1] = -4.0
         self.sky = nn.Sequential(nn.Linear(3 + 3, hidden), nn.SiLU(), nn.Linear(hidden, 3))
 
     def query(self, state: SceneState, points: Tensor) -> PointAnswer:

@@ -11,6 +11,7 @@ query       any point of space -> occupancy, density, colour, class (``scene_dec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,7 +20,7 @@ from torch.nn import functional
 
 from ..geometry.contraction import ContractedGrid
 from .blocks import Residual
-from .lifting import CellTable, LiftedViews, evidence, lifted
+from .lifting import Blocks, CellTable, LiftedViews, cell_table, evidence, lifted
 
 BLOCK = 2
 """The plane has a cell for every BLOCK x BLOCK columns of the grid."""
@@ -62,9 +63,18 @@ class SceneState:
 class SceneVolume(nn.Module):
     """See the module. One vehicle at a time; any number of views, none included (then only the past speaks)."""
 
+    fine_centres: Tensor
+    fine_edges: Tensor
+    coarse_centres: Tensor
+    coarse_edges: Tensor
+
     def __init__(self, config: SceneVolumeConfig = SceneVolumeConfig()) -> None:
         super().__init__()
         self.config = config
+        for name, step in (("fine", 1), ("coarse", BLOCK)):
+            blocks = Blocks.of(config.grid, step)
+            self.register_buffer(f"{name}_centres", blocks.centres, persistent=False)
+            self.register_buffer(f"{name}_edges", blocks.edges, persistent=False)
         levels, (w1, w2, w4) = config.grid.shape[0], config.widths
         self.reduce = nn.Conv2d(config.context + 3, config.lift, 1)
         self.enter = nn.Conv2d(levels * (config.lift + 1 + 2 * BLOCK * BLOCK), w1, 1)
@@ -76,13 +86,30 @@ class SceneVolume(nn.Module):
         self.up1, self.out1 = nn.Conv2d(w2, w1, 1), Residual(w1)
         self.raise_ = nn.Conv2d(w1, levels * config.features * BLOCK * BLOCK, 1)
 
-    def forward(self, views: LiftedViews, colours: Tensor, tables: ViewTables, past: SceneState | None = None,
+    def tables(self, intrinsics: Sequence[Tensor], T_base_camera: Sequence[Tensor],
+               size: tuple[int, int]) -> ViewTables:
+        """Tables of cameras: intrinsics (3, 3) in pixels of maps of ``size`` (height, width), poses (4, 4)."""
+        fine, coarse = Blocks(self.fine_centres, self.fine_edges), Blocks(self.coarse_centres, self.coarse_edges)
+        cameras = list(zip(intrinsics, T_base_camera, strict=True))
+        return ViewTables(*(tuple(cell_table(blocks, matrix, pose, size) for matrix, pose in cameras)
+                            for blocks in (fine, coarse)))
+
+    def forward(self, views: LiftedViews, colours: Tensor, tables: ViewTables, past: Tensor | None = None,
                 T_past_now: Tensor | None = None) -> SceneState:
-        """The state now, from this instant's views and the state before.
+        """The state now, from this instant's views and the plane of the instant before.
 
         views.features: (V, context, h, w); colours: (V, 3, h, w) RGB 0..1 at the same pixels. T_past_now: (4, 4),
-        ``base_link`` now into that of ``past``; needed with it.
+        ``base_link`` now into that of ``past`` (a ``SceneState.plane``); needed with it.
         """
+        plane, seen = self.observe(views, colours, tables, past, T_past_now)
+        _, levels, rows, columns = seen.shape
+        raised = self.raise_(functional.silu(self._completed(plane)))
+        volume = functional.pixel_shuffle(raised, BLOCK).reshape(self.config.features, levels, rows, columns)
+        return SceneState(volume, seen, plane)
+
+    def observe(self, views: LiftedViews, colours: Tensor, tables: ViewTables, past: Tensor | None = None,
+                T_past_now: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Plane and evidence of ``forward``, without completing them: all that the next instant needs."""
         levels, rows, columns = self.config.grid.shape
         height, width = rows // BLOCK, columns // BLOCK
         reduced = self.reduce(torch.cat((views.features, colours - 0.5), 1))
@@ -93,10 +120,8 @@ class SceneVolume(nn.Module):
         plane = self.first(self.enter(flat))
         if past is not None:
             assert T_past_now is not None, "a past state needs the motion since"
-            plane = self._remembered(plane, past.plane, T_past_now)
-        raised = self.raise_(functional.silu(self._completed(plane)))
-        volume = functional.pixel_shuffle(raised, BLOCK).reshape(self.config.features, levels, rows, columns)
-        return SceneState(volume, seen, plane)
+            plane = self._remembered(plane, past, T_past_now)
+        return plane, seen
 
     def _remembered(self, plane: Tensor, past: Tensor, T_past_now: Tensor) -> Tensor:
         """The plane with that of the past blended in, where the vehicle came from."""

@@ -11,7 +11,7 @@ import yaml
 
 from ..config import nested_to_paths, with_overrides
 from ..structures import InputError
-from .settings import TrainConfig
+from .settings import SceneTrainConfig, TrainConfig
 
 app = typer.Typer(name="train", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
                   help="Train the networks.")
@@ -59,6 +59,39 @@ def depth(
     values.update(_pair(text) for text in override or [])
     chosen: TrainConfig = with_overrides(TrainConfig(), values)
     train(DepthTask(chosen.objective), starting_network(chosen), *group_sources(chosen, output), output, chosen,
+          report=lambda text: typer.echo(text))
+
+
+@app.command()
+def scene(
+    output: Annotated[Path, typer.Option(help="folder for checkpoints, weights and metrics; an unfinished training in "
+                                              "it goes on")],
+    config: Annotated[Path | None, typer.Option("--config", help="YAML with settings to override")] = None,
+    override: Annotated[list[str] | None, typer.Option("--set", help="override one setting, PATH=VALUE; "
+                                                       "repeatable")] = None,
+    init: Annotated[Path | None, typer.Option(help="start from these weights (safetensors)")] = None,
+    minutes: Annotated[float | None, typer.Option(help="stop, with a checkpoint, after this time")] = None,
+) -> None:
+    """Train the scene network (space around the vehicle, seen and hidden) on top of a depth network.
+
+    [bold]Example[/]
+
+    img2three train scene --config config/train_scene.yaml --output training/
+    """
+    from .loop import train
+    from .scene_task import SceneTask
+    from .sources import scene_sources
+    from .start import starting_scene_network
+
+    values = read_settings(config)
+    if init is not None:
+        values["init"] = str(init)
+    if minutes is not None:
+        values["minutes"] = minutes
+    values.update(_pair(text) for text in override or [])
+    chosen: SceneTrainConfig = with_overrides(SceneTrainConfig(), values)
+    depth_network, network = starting_scene_network(chosen)
+    train(SceneTask(depth_network, chosen.objective), network, *scene_sources(chosen), output, chosen,
           report=lambda text: typer.echo(text))
 
 

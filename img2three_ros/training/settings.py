@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 
 from ..config import setting
 from ..data.simulated import SimulatedGroupSettings
+from ..data.simulated_scenes import SimulatedSceneSettings
 from ..structures import InputError
 from .objective import ObjectiveConfig
+from .scene_objective import SceneObjectiveConfig
 
 _STAGE = re.compile(r"to (?P<until>\d+) size (?P<size>\d+x\d+) groups (?P<groups>\d+) views (?P<views>\d+)")
 _MULTIPLE = 32
@@ -121,6 +123,16 @@ class TrainConfig(TrainingConfig):
 
     pretrained: bool = setting(True, "start the encoder from ImageNet weights")
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+
+@dataclass(frozen=True)
+class SceneTrainConfig(TrainingConfig):
+    """Everything ``img2three train scene`` can be told. The views of a stage are cameras at one instant."""
+
+    scenes: SimulatedSceneSettings = field(default_factory=SimulatedSceneSettings)
+    instants: int = setting(2, "instants that are remembered, the newest included", low=1, high=8)
+    depth: str = setting("", "weights of the depth network; empty = those of the package")
+    objective: SceneObjectiveConfig = field(default_factory=SceneObjectiveConfig)
 
 
 def image_size(text: str) -> tuple[int, int]:

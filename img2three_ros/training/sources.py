@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.scene_sample import SceneSample
+from ..data.simulated import SimulatedGroupSettings
+from ..data.simulated_scenes import SimulatedScenes, SimulatedSceneSettings
 from ..data.view_group import ViewGroup
 from ..structures import InputError
-from .settings import TrainConfig
+from .settings import SceneTrainConfig, TrainConfig
 from .task import SampleSource
 
 
@@ -36,3 +40,37 @@ def group_sources(config: TrainConfig, output: Path) -> Sources:
     rig = Path(config.data.rig) if config.data.rig else None
     frames = prepare_bags(tuple(map(Path, config.data.bags)), cache, config.data.supervision, rig)
     return Sources(BagGroups(frames, held_out=False), BagGroups(frames, held_out=True))
+
+
+@dataclass(frozen=True)
+class SceneSource:
+    """Simulated scenes as samples: ``views`` cameras at ``instants`` instants."""
+
+    groups: SimulatedGroupSettings
+    scenes: SimulatedSceneSettings
+    instants: int
+
+    def group(self, index: int, size: tuple[int, int], views: int) -> SceneSample:
+        """Scene number ``index``."""
+        return self._scenes.scene(index, size, views, self.instants)
+
+    @cached_property
+    def _scenes(self) -> SimulatedScenes:
+        return SimulatedScenes(self.groups, self.scenes)
+
+
+class SceneSources(NamedTuple):
+    """Scenes to train on, and scenes that are held out."""
+
+    training: SceneSource
+    held_out: SceneSource
+
+
+def scene_sources(config: SceneTrainConfig) -> SceneSources:
+    """The endless scenes of the simulated world. Raises InputError('parameter') for another kind of data."""
+    if config.data.kind != "simulated":
+        raise InputError("parameter", "img2three train scene learns in the simulated world: data.kind = 'simulated'")
+    groups = config.data.simulated
+    unseen = replace(groups, seed=groups.seed + 1, groups_per_world=1)
+    return SceneSources(SceneSource(groups, config.scenes, config.instants),
+                        SceneSource(unseen, config.scenes, config.instants))

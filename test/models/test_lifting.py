@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from img2three_ros.geometry.contraction import ContractedGrid
-from img2three_ros.models.lifting import LiftedViews, cell_table, evidence, lifted
+from img2three_ros.models.lifting import Blocks, LiftedViews, cell_table, evidence, lifted
 
 pytestmark = pytest.mark.usefixtures("limited_torch_threads")
 GRID = ContractedGrid(near=20.0, side=64)
@@ -28,7 +28,7 @@ def views(depth: float, scale: float = 0.02, confidence: float = 1.0) -> LiftedV
 
 
 def table(step: int = 1):
-    return cell_table(GRID, step, INTRINSICS, T_BASE_CAMERA, SIZE)
+    return cell_table(Blocks.of(GRID, step), INTRINSICS, T_BASE_CAMERA, SIZE)
 
 
 def at(values: torch.Tensor, x: float, y: float, z: float) -> float:

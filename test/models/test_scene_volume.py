@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from img2three_ros.geometry.contraction import ContractedGrid
-from img2three_ros.models.lifting import LiftedViews, cell_table
+from img2three_ros.models.lifting import LiftedViews
 from img2three_ros.models.scene_volume import (
     BLOCK,
-    SceneState,
     SceneVolume,
     SceneVolumeConfig,
     ViewTables,
@@ -41,8 +40,7 @@ def views(count: int, seed: int = 0) -> tuple[LiftedViews, Tensor, ViewTables]:
     torch.manual_seed(seed)
     seen = LiftedViews(torch.randn(count, 8, *SIZE), torch.rand(count, *SIZE) + 1.0, torch.full((count, *SIZE), -3.0),
                        torch.rand(count, *SIZE), torch.ones(count, *SIZE, dtype=torch.bool))
-    tables = ViewTables(tuple(cell_table(GRID, 1, INTRINSICS, pose, SIZE) for pose in poses(count)),
-                        tuple(cell_table(GRID, BLOCK, INTRINSICS, pose, SIZE) for pose in poses(count)))
+    tables = SceneVolume(SMALL).tables([INTRINSICS] * count, poses(count), SIZE)
     return seen, torch.rand(count, 3, *SIZE), tables
 
 
@@ -75,7 +73,7 @@ def test_order_of_views_does_not_matter() -> None:
 def test_the_past_speaks_and_only_where_it_reaches() -> None:
     network, now = awake(SceneVolume(SMALL)), views(1, seed=1)
     with torch.no_grad():
-        past = network(*views(2))
+        past = network(*views(2)).plane
         alone = network(*now)
         here = network(*now, past, torch.eye(4))
         away = torch.eye(4)
@@ -107,9 +105,8 @@ def test_a_plane_moves_with_the_vehicle() -> None:
 
 def test_every_parameter_learns() -> None:
     network = awake(SceneVolume(SMALL))
-    past = network(*views(2))
-    state = network(*views(3, seed=2), SceneState(past.volume.detach(), past.evidence, past.plane.detach()),
-                    torch.eye(4))
+    past, _ = network.observe(*views(2))
+    state = network(*views(3, seed=2), past.detach(), torch.eye(4))
     state.volume.square().mean().backward()
     silent = [name for name, parameter in network.named_parameters()
               if parameter.grad is None or not bool(parameter.grad.any())]

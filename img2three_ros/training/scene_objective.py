@@ -1,0 +1,109 @@
+"""What training wants of the scene network, at points of space and along rays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..config import setting
+from ..data.scene_sample import NO_LABEL, SceneSample
+from ..losses.colour import colour
+from ..losses.occupancy import lovasz_hinge, occupancy_cross_entropy
+from ..losses.volume import distortion, expected_depth, opacity_entropy, total_variation
+from ..models.scene_decoder import PointAnswer, RenderedRays, SceneDecoder, march
+from ..models.scene_volume import SceneState
+
+NEAREST, FARTHEST = 0.3, 90.0
+"""Distances along training rays, metres."""
+
+
+@dataclass(frozen=True)
+class SceneObjectiveConfig:
+    """Weights of the parts of the loss; 0 leaves a part out. And how much of a sample is used for each step."""
+
+    occupancy: float = setting(1.0, "cross-entropy of occupancy at points, seen and hidden", low=0.0)
+    lovasz: float = setting(0.3, "Lovász hinge: the IoU of the occupied points", low=0.0)
+    free: float = setting(0.3, "cross-entropy of free space along rays, before what they meet", low=0.0)
+    label: float = setting(0.2, "cross-entropy of the class of occupied points", low=0.0)
+    uncertainty: float = setting(0.05, "Laplace likelihood of the error of the occupancy probability", low=0.0)
+    colour: float = setting(2.0, "squared error of rendered colour", low=0.0)
+    depth: float = setting(0.1, "log error of the expected distance along rays", low=0.0)
+    opacity: float = setting(0.1, "cross-entropy of what a ray meets anything or the sky", low=0.0)
+    distortion: float = setting(0.01, "spread of what a ray meets (mip-NeRF 360)", low=0.0)
+    entropy: float = setting(0.005, "entropy of the opacity of rays", low=0.0)
+    variation: float = setting(0.001, "total variation of the volume", low=0.0)
+    occupied_weight: float = setting(1.5, "how much an occupied point counts against a free one", low=0.0)
+    rays: int = setting(768, "rays per step and sample", low=1)
+    samples: int = setting(48, "samples of each ray", low=2, high=1024)
+
+
+PARTS = ("occupancy", "lovasz", "free", "label", "uncertainty", "colour", "depth", "opacity", "distortion", "entropy",
+         "variation")
+assert {field.name for field in fields(SceneObjectiveConfig)} == {*PARTS, "occupied_weight", "rays", "samples"}
+
+
+def scene_objective(decoder: SceneDecoder, state: SceneState, sample: SceneSample, light: Tensor,
+                    config: SceneObjectiveConfig) -> tuple[Tensor, Mapping[str, Tensor]]:
+    """The loss (a scalar) and its unweighted parts (detached) of one sample. light: see ``SceneDecoder.sky_colour``.
+
+    Random numbers (which rays, where along them) are torch's.
+    """
+    found = _of_points(decoder.query(state, sample.points), sample, config)
+    chosen = torch.randperm(len(sample.distance), device=sample.distance.device)[:config.rays]
+    distances = ray_distances(len(chosen), config.samples, sample.distance.device)
+    rays = march(decoder, state, sample.origins[chosen], sample.directions[chosen], distances, light)
+    found |= _of_rays(rays, sample, chosen)
+    found["free"] = _free(decoder, state, sample, chosen)
+    found["variation"] = total_variation([state.volume.float()])
+    total = torch.stack([getattr(config, name) * found[name] for name in PARTS]).sum()
+    return total, {name: found[name].detach() for name in PARTS}
+
+
+def ray_distances(rays: int, samples: int, device: torch.device) -> Tensor:
+    """(R, S) metres, ascending: one in each of S steps of equal ratio."""
+    step = torch.rand(rays, samples, device=device) + torch.arange(samples, device=device)
+    return NEAREST * (FARTHEST / NEAREST) ** (step / samples)
+
+
+def _of_points(answer: PointAnswer, sample: SceneSample, config: SceneObjectiveConfig) -> dict[str, Tensor]:
+    keep = answer.inside
+    error = (torch.sigmoid(answer.occupancy).detach() - sample.occupied.float()).abs()
+    log_error = answer.log_uncertainty.clamp(-6.0, 1.0)
+    labelled = (sample.label != NO_LABEL) & keep
+    labels = functional.cross_entropy(answer.label_logits[labelled], sample.label[labelled].long()) \
+        if bool(labelled.any()) else answer.label_logits.sum() * 0.0
+    return {
+        "occupancy": occupancy_cross_entropy(answer.occupancy, sample.occupied, keep, config.occupied_weight),
+        "lovasz": lovasz_hinge(answer.occupancy, sample.occupied, keep),
+        "label": labels,
+        "uncertainty": (error * torch.exp(-log_error) + log_error)[keep].mean() + 2.0,
+    }
+
+
+def _of_rays(rays: RenderedRays, sample: SceneSample, chosen: Tensor) -> dict[str, Tensor]:
+    truth, meets = sample.distance[chosen], sample.distance[chosen] < FARTHEST
+    everything = torch.ones_like(meets)
+    edges = torch.cat((rays.distances, 2.0 * rays.distances[:, -1:] - rays.distances[:, -2:-1]), 1)
+    # Differences of distances in the unit of the distance itself: what matters at 3 m does not at 60 m.
+    relative = torch.log(edges / NEAREST) / torch.log(torch.tensor(FARTHEST / NEAREST))
+    opacity = rays.opacity.clamp(1e-5, 1.0 - 1e-5)
+    return {
+        "colour": colour(rays.colour, sample.colour[chosen], everything),
+        "depth": expected_depth(rays.weights, rays.distances, truth, meets),
+        "opacity": functional.binary_cross_entropy(opacity, meets.float()),
+        "distortion": distortion(rays.weights, relative),
+        "entropy": opacity_entropy(rays.opacity),
+    }
+
+
+def _free(decoder: SceneDecoder, state: SceneState, sample: SceneSample, chosen: Tensor) -> Tensor:
+    """Points before what rays meet are free."""
+    reach = sample.distance[chosen].clamp(max=60.0)
+    along = torch.rand_like(reach) * (0.95 * reach - 0.3).clamp(min=0.0)
+    points = sample.origins[chosen] + sample.directions[chosen] * along[:, None]
+    answer = decoder.query(state, points)
+    return occupancy_cross_entropy(answer.occupancy, torch.zeros_like(answer.inside), answer.inside)
