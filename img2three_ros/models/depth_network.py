@@ -31,7 +31,9 @@ _SMOOTHNESS = Smoothness(step=0.1)
 @dataclass(frozen=True)
 class DepthNetworkConfig:
     """planes: hypotheses of constant ratio between min_depth and max_depth (m). widths: channels of the U-Net at
-    1/8, 1/16, 1/32. candidates: hypotheses per refinement. match: channels of descriptors. groups: of correlation."""
+    1/8, 1/16, 1/32. candidates: hypotheses per refinement. match: channels of descriptors. groups: of correlation.
+    forget: share of the views with sources that are trained without context, so that what matching can tell is not
+    learned from the looks of the simulated world."""
 
     planes: int = 64
     min_depth: float = 1.0
@@ -43,6 +45,7 @@ class DepthNetworkConfig:
     refine_width: int = 64
     candidates: int = 9
     refinements: int = 2
+    forget: float = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +118,15 @@ class DepthNetwork(nn.Module):
     def forward(self, images: Tensor, geometry: ViewGeometry) -> DepthPrediction:
         """Depth of all views of a batch, each matched with its sources among them."""
         features = self.encode(images)
-        return self.estimate(features, features, geometry.matching())
+        return self.estimate(self._forgetful(features, geometry.sources), features, geometry.matching())
+
+    def _forgetful(self, features: Features, sources: Tensor) -> Features:
+        """In training: the features without context for some of the views that have sources (V, S)."""
+        if not self.training or self.config.forget == 0.0:
+            return features
+        forgotten = (torch.rand(len(sources), device=sources.device) < self.config.forget) & (sources >= 0).any(1)
+        kept = (~forgotten).float().reshape(-1, 1, 1, 1)
+        return Features(features.match, features.grey, *(context * kept for context in features.tensors()[2:]))
 
     def estimate(self, reference: Features, sources: Features, geometry: MatchGeometry) -> DepthPrediction:
         """Depth of the references from their own features and those of the sources."""

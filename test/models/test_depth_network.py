@@ -1,5 +1,6 @@
 """The depth network: what it promises whatever its weights are."""
 
+import dataclasses
 import math
 
 import pytest
@@ -122,3 +123,16 @@ def test_convex_upsampling_keeps_constants_and_follows_its_weights() -> None:
     values = torch.arange(12.0).reshape(1, 1, 3, 4)
     copied = convex_upsample(values, only_centre.reshape(1, 36, 3, 4), 2)
     torch.testing.assert_close(copied, values.repeat_interleave(2, 2).repeat_interleave(2, 3))
+
+
+def test_context_is_forgotten_in_training_alone_and_only_where_there_are_sources() -> None:
+    images, geometry = views(6)
+    geometry.sources[3:] = -1
+    network = awake(DepthNetwork(dataclasses.replace(SMALL, forget=1.0)))
+    shown: list[Tensor] = []
+    network.regularise.register_forward_pre_hook(lambda _, given: shown.append(given[3].context8))
+    with torch.no_grad():
+        network(images, geometry)
+        network.train()(images, geometry)
+    assert bool(shown[0].flatten(1).any(1).all())
+    assert shown[1].flatten(1).any(1).tolist() == [False] * 3 + [True] * 3
