@@ -71,12 +71,16 @@ def scene(
                                                        "repeatable")] = None,
     init: Annotated[Path | None, typer.Option(help="start from these weights (safetensors)")] = None,
     minutes: Annotated[float | None, typer.Option(help="stop, with a checkpoint, after this time")] = None,
+    folder: Annotated[list[Path] | None, typer.Option(help="train on scenes in the layout of SEED4D / 6Img-to-3D below "
+                                                      "this folder; repeatable")] = None,
 ) -> None:
     """Train the scene network (space around the vehicle, seen and hidden) on top of a depth network.
 
-    [bold]Example[/]
+    [bold]Examples[/]
 
     img2three train scene --config config/train_scene.yaml --output training/
+
+    img2three train scene --output mine/ --folder SEED4D/static/
     """
     from .loop import train
     from .scene_task import SceneTask
@@ -88,6 +92,8 @@ def scene(
         values["init"] = str(init)
     if minutes is not None:
         values["minutes"] = minutes
+    if folder:
+        values["folders"] = [str(path) for path in folder]
     values.update(_pair(text) for text in override or [])
     chosen: SceneTrainConfig = with_overrides(SceneTrainConfig(), values)
     depth_network, network = starting_scene_network(chosen)

@@ -146,7 +146,7 @@ class Trainer:
         """Scores of the average; new best weights are kept."""
         if self.held_out is None:
             self.held_out = held_out_samples(self.task, self.held_out_source, self.config.validation,
-                                             self.output / "validation.pt", self.config.data.origin)
+                                             self.output / "validation.pt", self.config.origin)
         found = self.task.validate(self.average, self.held_out, self.group.device, self._arithmetic)
         assert self.journal is not None
         self.journal.write({"step": step, "seconds": self.progress.seconds,

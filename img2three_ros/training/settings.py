@@ -46,11 +46,6 @@ class DataConfig:
     supervision: str = setting("auto", "bags: LiDAR scans or depth images; auto takes depth images where there are "
                                "some", choices=("auto", "lidar", "depth"))
 
-    @property
-    def origin(self) -> str:
-        """Where the data are from, in words: what held-out data kept on disk must fit."""
-        return f"{self.kind} {self.simulated.seed} {self.bags}"
-
 
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -103,6 +98,11 @@ class TrainingConfig:
     validation: ValidationConfig = ValidationConfig()
 
     @property
+    def origin(self) -> str:
+        """Where the data are from, in words: what held-out data kept on disk must fit."""
+        return f"{self.data.kind} {self.data.simulated.seed} {self.data.bags}"
+
+    @property
     def plan(self) -> tuple[Stage, ...]:
         """The stages, parsed. Raises InputError('parameter') for one that makes no sense."""
         stages = tuple(map(_stage, self.stages))
@@ -130,9 +130,16 @@ class SceneTrainConfig(TrainingConfig):
     """Everything ``img2three train scene`` can be told. The views of a stage are cameras at one instant."""
 
     scenes: SimulatedSceneSettings = field(default_factory=SimulatedSceneSettings)
-    instants: int = setting(2, "instants that are remembered, the newest included", low=1, high=8)
+    folders: tuple[str, ...] = setting((), "folders in the layout of SEED4D / 6Img-to-3D, in place of the "
+                                       "simulated world")
+    instants: int = setting(2, "instants that are remembered, the newest included; folders have one", low=1, high=8)
     depth: str = setting("", "weights of the depth network; empty = those of the package")
     objective: SceneObjectiveConfig = field(default_factory=SceneObjectiveConfig)
+
+    @property
+    def origin(self) -> str:
+        """See ``TrainingConfig``."""
+        return f"scenes {super().origin} {self.scenes} {self.instants} {self.folders}"
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..data.scene_sample import SceneSample
+from ..data.seed4d_folder import Seed4dScenes, find_seed4d_scenes
 from ..data.simulated import SimulatedGroupSettings
 from ..data.simulated_scenes import SimulatedScenes, SimulatedSceneSettings
 from ..data.view_group import ViewGroup
@@ -62,14 +63,28 @@ class SceneSource:
 class SceneSources(NamedTuple):
     """Scenes to train on, and scenes that are held out."""
 
-    training: SceneSource
-    held_out: SceneSource
+    training: SampleSource[SceneSample]
+    held_out: SampleSource[SceneSample]
 
 
 def scene_sources(config: SceneTrainConfig) -> SceneSources:
-    """The endless scenes of the simulated world. Raises InputError('parameter') for another kind of data."""
+    """The endless scenes of the simulated world, or those of ``folders``, every eighth of them held out.
+
+    Raises InputError: ``dataset`` for folders without scenes, ``parameter`` where they are too few or data.kind is
+    another.
+    """
+    if config.folders:
+        scenes = [scene for folder in config.folders for scene in find_seed4d_scenes(Path(folder))]
+        if len(scenes) < 2:
+            raise InputError("parameter", f"folders = {list(config.folders)!r} hold one scene: one to train on and one "
+                             "to be held out are the least")
+        held_out = tuple(scenes[::8])
+        training = tuple(scene for scene in scenes if scene not in held_out)
+        return SceneSources(*(Seed4dScenes(part, config.scenes.points, config.scenes.rays, config.scenes.outside)
+                              for part in (training, held_out)))
     if config.data.kind != "simulated":
-        raise InputError("parameter", "img2three train scene learns in the simulated world: data.kind = 'simulated'")
+        raise InputError("parameter", "img2three train scene learns in the simulated world or from folders in the "
+                         "layout of SEED4D (--folder): bags have no views from outside")
     groups = config.data.simulated
     unseen = replace(groups, seed=groups.seed + 1, groups_per_world=1)
     return SceneSources(SceneSource(groups, config.scenes, config.instants),
