@@ -56,18 +56,31 @@ class SceneDecoder(nn.Module):
         """points: (N, 3) in ``base_link``, metres."""
         cells = self.grid.cells(points)
         where = self.grid.sampling_grid(cells)[None, None, None]
-        known = torch.cat((state.volume, state.evidence.to(state.volume.dtype)))[None].float()
-        sampled = functional.grid_sample(known, where, align_corners=False)[0, :, 0, 0].T
+        sampled = functional.grid_sample(_known(state)[None], where, align_corners=False)[0, :, 0, 0].T
+        return self._answers(sampled, points, self.grid.inside(cells))
+
+    def cells(self, state: SceneState) -> PointAnswer:
+        """The answers at the centres of all cells, N = Z * Y * X: what ``query`` says there, without interpolation."""
+        centres = self.grid.centres(state.volume.device).reshape(-1, 3)
+        everywhere = torch.ones(len(centres), dtype=torch.bool, device=centres.device)
+        return self._answers(_known(state).flatten(1).T, centres, everywhere)
+
+    def _answers(self, features: Tensor, points: Tensor, inside: Tensor) -> PointAnswer:
         place = torch.stack((points[:, 2] / 4.0, points[:, :2].norm(dim=1) / 40.0), 1)
-        said = self.answer(self.layers(torch.cat((sampled, place), 1))).float()
+        said = self.answer(self.layers(torch.cat((features, place), 1))).float()
         return PointAnswer(said[:, 0], functional.softplus(said[:, 1]), torch.sigmoid(said[:, 2:5]), said[:, 6:],
-                           said[:, 5], self.grid.inside(cells))
+                           said[:, 5], inside)
 
     def sky_colour(self, directions: Tensor, light: Tensor) -> Tensor:
         """(N, 3) colour 0..1 of directions (N, 3) of unit length in ``base_link`` that meet nothing. light: (3,) mean
         colour of what the cameras see above the horizon (0.5 where nothing)."""
         known = torch.cat((directions, light.expand(len(directions), 3)), 1)
         return torch.sigmoid(self.sky(known).float() + torch.logit(light.clamp(0.02, 0.98)))
+
+
+def _known(state: SceneState) -> Tensor:
+    """(F + 2, Z, Y, X) float32: features and evidence of every cell."""
+    return torch.cat((state.volume.float(), state.evidence.float()))
 
 
 @dataclass(frozen=True, eq=False)

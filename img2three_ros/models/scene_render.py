@@ -1,0 +1,153 @@
+"""Pictures of a scene from anywhere: rays that skip empty space, and colours looked up in the images.
+
+The density of every cell is decoded once per scene. A ray first reads it along its whole length, at the nearest cells;
+then the decoder is asked at a few places alone, where that says the ray ends. What the cameras saw of the surface that
+a ray meets is sharper than any decoded colour: where one of the two images that look at it most alike shows it, its
+colour is taken (6Img-to-3D: "projected image features").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .scene_decoder import SceneDecoder, march, shares
+from .scene_volume import SceneState
+
+_NEAREST, _FARTHEST, _COARSE = 0.4, 110.0, 96
+_FINE = 12
+_EMPTY = 0.03
+_SAME_SURFACE = 0.12
+_AT_ONCE = 1 << 15
+
+
+@dataclass(frozen=True, eq=False)
+class SeenImage:
+    """An image that a scene was made of. colours: (3, h, w) RGB 0..1; depth: (h, w) metres, NaN = nothing to be looked
+    up; intrinsics: (3, 3) of its pixels; T_base_camera: (4, 4)."""
+
+    colours: Tensor
+    depth: Tensor
+    intrinsics: Tensor
+    T_base_camera: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """colours: (h, w, 3) RGB 0..1. depth: (h, w) metres along the optical axis, inf = sky. looked_up: (h, w) bool, the
+    colour comes from an image."""
+
+    colours: Tensor
+    depth: Tensor
+    looked_up: Tensor
+
+
+class SceneRenderer:
+    """Views of one scene, see ``picture``. light: see ``SceneDecoder.sky_colour``; images: to look colours up in."""
+
+    def __init__(self, decoder: SceneDecoder, state: SceneState, light: Tensor,
+                 images: Sequence[SeenImage] = ()) -> None:
+        self._decoder, self._state, self._light, self._images = decoder, state, light, tuple(images)
+        with torch.no_grad():
+            self._density = decoder.cells(state).density
+
+    @torch.no_grad()
+    def picture(self, intrinsics: Tensor, T_base_camera: Tensor, size: tuple[int, int]) -> Picture:
+        """What a pinhole camera (3, 3) of ``size`` (height, width) at a pose (4, 4) would show."""
+        height, width = size
+        device = self._density.device
+        v, u = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+        pixels = torch.stack((u, v, torch.ones_like(u)), -1).reshape(-1, 3).float()
+        local = pixels @ torch.linalg.inv(intrinsics.double()).T.float().to(device)
+        pose = T_base_camera.to(device, torch.float32)
+        length = local.norm(dim=1)
+        directions = functional.normalize(local @ pose[:3, :3].T, dim=1)
+        parts = [self._rays(pose[:3, 3], part) for part in directions.split(_AT_ONCE)]
+        colour, distance, looked_up = (torch.cat(values) for values in zip(*parts, strict=True))
+        return Picture(colour.reshape(height, width, 3), (distance / length).reshape(height, width),
+                       looked_up.reshape(height, width))
+
+    def _rays(self, origin: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Colour (R, 3), distance (R,) and whether looked up, of rays from one place."""
+        coarse, weights = self._coarse(origin, directions)
+        colour = self._decoder.sky_colour(directions, self._light)
+        distance = torch.full_like(directions[:, 0], torch.inf)
+        looked_up = torch.zeros_like(distance, dtype=torch.bool)
+        meets = (weights.sum(1) > _EMPTY).nonzero().squeeze(1)
+        if not len(meets):
+            return colour, distance, looked_up
+        where = _places(coarse, weights[meets])
+        origins = origin.expand(len(meets), 3)
+        rays = march(self._decoder, self._state, origins, directions[meets], where, self._light)
+        decoded, found = rays.colour, rays.depth.isfinite()
+        points = origins + directions[meets] * torch.where(found, rays.depth, 1.0)[:, None]
+        seen, known = self._looked_up(points, directions[meets])
+        known &= found
+        colour[meets] = torch.where(known[:, None], seen * rays.opacity[:, None]
+                                    + colour[meets] * (1.0 - rays.opacity[:, None]), decoded)
+        distance[meets] = rays.depth
+        looked_up[meets] = known
+        return colour, distance, looked_up
+
+    def _coarse(self, origin: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Edges (S + 1,) along all rays, and weights (R, S) by the density of the nearest cells."""
+        grid = self._decoder.grid
+        steps = torch.linspace(0.0, 1.0, _COARSE + 1, device=directions.device)
+        edges = _NEAREST * (_FARTHEST / _NEAREST) ** steps
+        middle = 0.5 * (edges[1:] + edges[:-1])
+        cells = grid.cells(origin + directions[:, None] * middle[:, None])
+        inside = grid.inside(cells)
+        density = self._density[grid.flat_index(torch.where(inside[..., None], cells, 0.0))]
+        return edges, shares(torch.where(inside, density, 0.0) * edges.diff())
+
+    def _looked_up(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour (N, 3) of points in the two images that see them and look at them most alike, and whether any does."""
+        best = torch.full((len(points), 2), -torch.inf, device=points.device)
+        colours = torch.zeros(len(points), 2, 3, device=points.device)
+        for image in self._images:
+            colour, alike = _seen_in(image, points, directions)
+            first = alike > best[:, 0]
+            second = ~first & (alike > best[:, 1])
+            best[:, 1] = torch.where(first, best[:, 0], torch.where(second, alike, best[:, 1]))
+            colours[:, 1] = torch.where(first[:, None], colours[:, 0],
+                                        torch.where(second[:, None], colour, colours[:, 1]))
+            best[:, 0] = torch.where(first, alike, best[:, 0])
+            colours[:, 0] = torch.where(first[:, None], colour, colours[:, 0])
+        share = torch.softmax(8.0 * best.clamp(min=-10.0), 1)
+        return (share[..., None] * colours).sum(1), best[:, 0] > -torch.inf
+
+
+def _places(edges: Tensor, weights: Tensor) -> Tensor:
+    """(R, _FINE) ascending distances, as many to each step of ``edges`` (S + 1,) as its weight (R, S) is due."""
+    share = weights / weights.sum(1, keepdim=True)
+    reached = torch.cat((torch.zeros_like(share[:, :1]), share.cumsum(1)), 1).contiguous()
+    wanted = (torch.arange(_FINE, device=edges.device) + 0.5) / _FINE
+    wanted = wanted.expand(len(weights), -1).contiguous()
+    step = (torch.searchsorted(reached, wanted, right=True) - 1).clamp(0, len(edges) - 2)
+    low, high = reached.gather(1, step), reached.gather(1, step + 1)
+    within = ((wanted - low) / (high - low).clamp(min=1e-6)).clamp(0.0, 1.0)
+    return edges[step] + within * (edges[step + 1] - edges[step])
+
+
+def _seen_in(image: SeenImage, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+    """Colour (N, 3) of points in an image, and how alike it looks at them: cos of the angle between both rays; -inf
+    where it does not show them."""
+    T_camera_base = torch.linalg.inv(image.T_base_camera.double()).float().to(points.device)
+    local = points @ T_camera_base[:3, :3].T + T_camera_base[:3, 3]
+    depth = local[:, 2]
+    ahead = depth > 0.2
+    pixels = (local @ image.intrinsics.T)[:, :2] / torch.where(ahead, depth, 1.0)[:, None]
+    height, width = image.depth.shape
+    scale = pixels.new_tensor((2.0 / width, 2.0 / height))
+    where = ((pixels + 0.5) * scale - 1.0)[None, None]
+    inside = ahead & (where[0, 0].abs() < 1.0).all(1)
+    colour = functional.grid_sample(image.colours[None], where, align_corners=False, padding_mode="border")[0, :, 0].T
+    surface = functional.grid_sample(image.depth[None, None], where, mode="nearest", align_corners=False)[0, 0, 0]
+    same = (torch.log(surface.clamp(min=1e-3) / depth.clamp(min=1e-3)).abs() < _SAME_SURFACE) & surface.isfinite()
+    towards = functional.normalize(points - image.T_base_camera[:3, 3].float().to(points.device), dim=1)
+    alike = (towards * directions).sum(1)
+    return colour, torch.where(inside & same, alike, -torch.inf)

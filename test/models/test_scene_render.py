@@ -1,0 +1,112 @@
+"""Pictures of a scene made by hand: a wall ahead, seen from where no camera stood."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from img2three_ros.geometry.contraction import ContractedGrid
+from img2three_ros.models.scene_decoder import SceneDecoder
+from img2three_ros.models.scene_render import SceneRenderer, SeenImage, _places
+from img2three_ros.models.scene_volume import SceneState
+
+pytestmark = pytest.mark.usefixtures("limited_torch_threads")
+GRID = ContractedGrid(near=12.0, growth=6.0, side=40, levels=12, z_near=4.8)
+WALL = 6.0
+INTRINSICS = torch.tensor([[24.0, 0.0, 15.5], [0.0, 24.0, 11.5], [0.0, 0.0, 1.0]])
+GREY = torch.tensor([0.5, 0.5, 0.5])
+
+
+def camera(y: float = 0.0, z: float = 0.6, back: bool = False) -> torch.Tensor:
+    pose = torch.eye(4)
+    ahead = -1.0 if back else 1.0
+    pose[:3, :3] = torch.tensor([[0.0, 0.0, ahead], [-ahead, 0.0, 0.0], [0.0, -1.0, 0.0]])
+    pose[:3, 3] = torch.tensor([0.0, y, z])
+    return pose
+
+
+class Plain(SceneDecoder):
+    """Dense and red where feature 0 is positive."""
+
+    def __init__(self) -> None:
+        super().__init__(GRID, features=4, hidden=8)
+        for layer in (self.layers[0], self.layers[2], self.answer):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.layers[0].weight.data[0, 0] = 20.0
+        self.layers[2].weight.data[0, 0] = 1.0
+        self.answer.weight.data[1, 0], self.answer.bias.data[1] = 2.0, -20.0
+        self.answer.weight.data[2, 0] = 1.0
+        self.answer.bias.data[3:5] = -9.0
+
+
+def state() -> SceneState:
+    volume = torch.zeros(4, *GRID.shape)
+    centres = GRID.centres()
+    volume[0] = torch.where((centres[..., 0] > WALL) & (centres[..., 0] < WALL + 1.0), 1.0, -1.0)
+    return SceneState(volume, torch.zeros(2, *GRID.shape), torch.zeros(1, 4, 40, 40))
+
+
+def seen(depth: float = WALL + 0.2) -> SeenImage:
+    """A camera at the vehicle saw the wall: green on its left half, blue on its right."""
+    colours = torch.zeros(3, 24, 32)
+    colours[1, :, :16], colours[2, :, 16:] = 1.0, 1.0
+    return SeenImage(colours, torch.full((24, 32), depth), INTRINSICS, camera())
+
+
+def test_a_wall_from_a_new_place() -> None:
+    picture = SceneRenderer(Plain(), state(), GREY).picture(INTRINSICS, camera(y=1.0), (24, 32))
+    assert picture.colours.shape == (24, 32, 3) and not bool(picture.looked_up.any())
+    middle = picture.depth[8:16]
+    assert float((middle - WALL).abs().max()) < 0.5  # along the optical axis: the same in every column
+    assert float(picture.colours[10, 10, 0]) > 0.95 and float(picture.colours[10, 10, 1]) < 0.05
+
+
+def test_behind_the_vehicle_is_sky() -> None:
+    decoder = Plain()
+    picture = SceneRenderer(decoder, state(), GREY).picture(INTRINSICS, camera(back=True), (24, 32))
+    assert bool(picture.depth.isinf().all())
+    u, v = (3 - 15.5) / 24.0, (5 - 11.5) / 24.0
+    direction = nn.functional.normalize(torch.tensor([[-1.0, u, -v]]), dim=1)
+    torch.testing.assert_close(picture.colours[5, 3], decoder.sky_colour(direction, GREY)[0].detach())
+
+
+def test_colours_are_looked_up_where_an_image_shows_the_surface() -> None:
+    picture = SceneRenderer(Plain(), state(), GREY, [seen()]).picture(INTRINSICS, camera(y=0.5), (24, 32))
+    assert bool(picture.looked_up[12, 8:24].all())
+    # Half a metre to the left, what was ahead of the vehicle lies 24 * 0.5 / 6.2 = 1.9 pixels to the right.
+    row = picture.colours[12]
+    assert 6 + int((row[6:, 2] > row[6:, 1]).int().argmax()) == pytest.approx(18, abs=1)
+    assert float(row[5, 1]) > 0.9 and float(row[28, 2]) > 0.9
+
+
+def test_an_image_that_shows_something_else_there_is_not_asked() -> None:
+    picture = SceneRenderer(Plain(), state(), GREY, [seen(depth=3.0)]).picture(INTRINSICS, camera(y=0.5), (24, 32))
+    assert not bool(picture.looked_up.any()) and float(picture.colours[12, 16, 0]) > 0.95
+
+
+def test_the_image_that_looks_most_alike_decides() -> None:
+    other = SeenImage(torch.ones(3, 24, 32), torch.full((24, 32), WALL + 0.2), INTRINSICS, camera(y=5.0))
+    renderer = SceneRenderer(Plain(), state(), GREY, [other, seen()])
+    near = renderer.picture(INTRINSICS, camera(y=0.2), (24, 32)).colours[12, 12]
+    assert float(near[1]) > 0.8 and float(near[0]) < 0.3
+
+
+def test_samples_lie_where_the_weight_is() -> None:
+    edges = torch.tensor([1.0, 2.0, 4.0, 8.0])
+    places = _places(edges, torch.tensor([[0.0, 0.5, 0.0], [0.3, 0.0, 0.3]]))
+    assert bool(((places[0] > 2.0) & (places[0] < 4.0)).all()) and bool((places.diff(dim=1) > 0).all())
+    assert int((places[1] < 2.0).sum()) == int((places[1] > 4.0).sum()) == places.shape[1] // 2
+
+
+def test_all_cells_at_once_are_what_points_say() -> None:
+    torch.manual_seed(0)
+    decoder = SceneDecoder(GRID, features=4)
+    scene = SceneState(torch.randn(4, *GRID.shape), torch.rand(2, *GRID.shape), torch.zeros(1, 4, 40, 40))
+    with torch.no_grad():
+        everything = decoder.cells(scene)
+        chosen = torch.randperm(math.prod(GRID.shape))[:200]
+        points = GRID.centres().reshape(-1, 3)[chosen]
+        torch.testing.assert_close(decoder.query(scene, points).occupancy, everything.occupancy[chosen], atol=1e-3,
+                                   rtol=1e-3)
