@@ -12,7 +12,7 @@ from ..geometry.transforms import inverse
 from ..structures import Matrix
 from .sweep_alignment import MIN_POINTS, AlignmentCamera, align
 from .sweep_cost import Pyramid
-from .views import PreparedFrame, View
+from .views import PreparedFrame
 
 
 class RememberedDepth(Protocol):
@@ -20,7 +20,7 @@ class RememberedDepth(Protocol):
     (h, w) bool, most likely right; both empty before the view was reconstructed."""
 
     @property
-    def view(self) -> View: ...
+    def T_base_camera(self) -> Matrix: ...
 
     @property
     def pyramid(self) -> Pyramid: ...
@@ -67,8 +67,8 @@ def _motion(anchor: PreparedFrame, other: PreparedFrame, remembered: Remembered)
     before, now = remembered(anchor), remembered(other)
     cameras = [AlignmentCamera.of(before[name].pyramid.coarse, before[name].inverse_depth,
                                   before[name].grid_intrinsics, before[name].trusted,
-                                  before[name].view.T_base_camera, now[name].pyramid.coarse,
-                                  now[name].view.T_base_camera)
+                                  before[name].T_base_camera, now[name].pyramid.coarse,
+                                  now[name].T_base_camera)
                for name in now if name in before and before[name].trusted.numel()]
     odometry = inverse(other.T_odom_base) @ anchor.T_odom_base
     corrected = align(cameras, odometry)

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.image_encoder import Features
+from ..structures import Matrix
 from .sweep_cost import Pyramid, build_pyramid
 from .views import DepthView, PreparedFrame, View
 
@@ -31,26 +31,25 @@ _TRUSTED_CONFIDENCE, _TRUSTED_SIGMA = 0.8, 0.1
 
 @dataclass(eq=False)
 class RememberedView:
-    """A view of an earlier frame, or of this one.
+    """A view of an earlier frame, or of this one, without its image.
 
-    matching: features (1, C, h, w) for other views to be matched with. inverse_depth, trusted: (h, w) of every fourth
-    pixel, empty before the view was reconstructed.
+    T_base_camera: (4, 4). grid_intrinsics: (3, 3) of every fourth pixel. pyramid: grey images at two scales. matching:
+    features (1, C, h, w) for other views to be matched with. inverse_depth, trusted: (h, w) of every fourth pixel,
+    empty before the view was reconstructed.
     """
 
-    view: View
+    T_base_camera: Matrix
+    grid_intrinsics: Tensor
+    pyramid: Pyramid
     matching: Features | None = None
     inverse_depth: Tensor = field(default_factory=lambda: torch.zeros(0))
     trusted: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
 
-    @cached_property
-    def pyramid(self) -> Pyramid:
-        """Grey images at two scales."""
-        return build_pyramid(self.view, self.view.mask)
-
-    @property
-    def grid_intrinsics(self) -> Tensor:
-        """Intrinsics of the pixels of ``inverse_depth``."""
-        return self.view.intrinsics.new_tensor((1.0 / _GRID, 1.0 / _GRID, 1.0)).diag() @ self.view.intrinsics
+    @staticmethod
+    def of(view: View) -> RememberedView:
+        """A view of which nothing else is known yet."""
+        grid = view.intrinsics.new_tensor((1.0 / _GRID, 1.0 / _GRID, 1.0)).diag() @ view.intrinsics
+        return RememberedView(view.T_base_camera, grid, build_pyramid(view, view.mask))
 
     def keep(self, depth: DepthView) -> None:
         """Remember the depth of this view."""
@@ -71,12 +70,14 @@ class SceneMemory:
 
     def frame(self, frame: PreparedFrame) -> dict[str, RememberedView]:
         """What is remembered of a frame's views, by camera."""
-        if frame.stamp not in self._frames:
-            self._frames[frame.stamp] = {view.name: RememberedView(view) for view in frame.views}
+        views = self._frames.setdefault(frame.stamp, {})
+        for view in frame.views:
+            if view.name not in views:
+                views[view.name] = RememberedView.of(view)
         self._frames.move_to_end(frame.stamp)
         while len(self._frames) > _REMEMBERED_FRAMES:
             self._frames.popitem(last=False)
-        return self._frames[frame.stamp]
+        return views
 
     def of(self, frame: PreparedFrame, view: View) -> RememberedView:
         """What is remembered of a view."""

@@ -51,6 +51,11 @@ class _Estimate:
     confidence: Tensor | None = None
 
     @property
+    def T_base_camera(self) -> Matrix:
+        """Pose of the view's camera, (4, 4)."""
+        return self.view.T_base_camera
+
+    @property
     def trusted(self) -> Tensor:
         """(h, w) bool: matched, and most likely right; empty before the view was reconstructed."""
         if self.confidence is None:

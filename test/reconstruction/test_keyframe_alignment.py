@@ -34,7 +34,7 @@ def drive(planes: list[Plane] = PLANES, count: int = 3) -> Drive:
     for stamp in range(count):
         pose = from_xyz_rpy([0.8 * stamp, 0.0, 0.0], [0.0, 0.0, 0.02 * stamp])
         seen, depth = view(planes, "front", camera_pose(), pose, size=SIZE, focal=300.0)
-        kept = RememberedView(seen)
+        kept = RememberedView.of(seen)
         if stamp < count - 1:
             known = torch.from_numpy(depth).float()
             valid = torch.isfinite(known)
@@ -109,7 +109,7 @@ def test_an_error_beyond_belief_is_not_followed() -> None:
 
 def test_without_depth_or_pose_nothing_is_aligned() -> None:
     true = true_drive()
-    unknown = {stamp: {"front": RememberedView(views["front"].view)} for stamp, views in true.memory.items()}
+    unknown = {of.stamp: {"front": RememberedView.of(of.views[0])} for of in true.frames}
     keyframes = [told(key, from_xyz_rpy([0.0, 0.0, 0.0], [0.0, 0.005, 0.0])) for key in true.frames[:2]]
     assert aligned_keyframes(true.frames[2], keyframes, lambda of: unknown[of.stamp]) == keyframes
     assert aligned_keyframes(replace(true.frames[2], T_odom_base=None), keyframes, true.remembered) == keyframes
@@ -117,7 +117,7 @@ def test_without_depth_or_pose_nothing_is_aligned() -> None:
 
 def test_what_is_trusted() -> None:
     seen = true_drive().frames[0].views[0]
-    kept = RememberedView(seen)
+    kept = RememberedView.of(seen)
     assert not kept.trusted.numel()
     sure, sigma, valid = torch.ones(SIZE), torch.full(SIZE, 0.02), torch.ones(SIZE, dtype=torch.bool)
     sure[:64], sigma[64:96], valid[96:128] = 0.5, 0.4, False
