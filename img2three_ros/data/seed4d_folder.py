@@ -5,8 +5,9 @@
     file_path, depth_file_path                             relative to the folder of the json
 
 ``transform_matrix`` maps an OpenGL camera (x right, y up, looking along -z) into a world fixed to the vehicle on the
-ground with x down, y ahead and z to the right; depth is 16 bit PNG, millimetres along the optical axis, 65.535 m or 0 =
-nothing known; intrinsics stand at the top of the json or with each frame. All views are pinholes of one instant.
+ground with x down, y ahead and z to the right; depth is 16 bit PNG, millimetres along the optical axis, 65.535 m = that
+far or farther (taken for the sky), 0 = unknown; intrinsics stand at the top of the json or with each frame. All views
+are pinholes of one instant.
 """
 
 from __future__ import annotations
@@ -43,6 +44,13 @@ class Seed4dScene:
 
     own: Path
     outside: Path
+
+    @property
+    def place(self) -> str:
+        """The spawn point, or the scene's folder where there is none: instants of one place look alike."""
+        folders = self.own.parts
+        point = next((number for number, name in enumerate(folders) if name.startswith("spawn_point")), None)
+        return "/".join(folders[:point + 1]) if point is not None else str(self.own.parents[2])
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +92,22 @@ def posed_frames(path: Path) -> list[tuple[Mapping[str, Any], Matrix, Matrix]]:
     """
     try:
         tree = json.loads(path.read_text())
-        found = []
+        found: list[tuple[Mapping[str, Any], Matrix, Matrix]] = []
         for frame in tree["frames"]:
             known = {**tree, **frame}
             intrinsics = np.array([[float(known["fl_x"]), 0.0, float(known["cx"])],
                                    [0.0, float(known["fl_y"]), float(known["cy"])], [0.0, 0.0, 1.0]])
             pose = np.array(frame["transform_matrix"], dtype=np.float64)
+            missing = [name for name in ("file_path", "depth_file_path") if name not in frame]
+            if missing:
+                raise ValueError(f"frame {len(found)} has no {missing[0]}")
             if pose.shape != (4, 4):
                 raise ValueError(f"transform_matrix of '{frame.get('file_path')}' is {pose.shape}, not (4, 4)")
             found.append((frame, intrinsics, _BASE_WORLD @ pose @ _OPENGL_OPTICAL))
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError("dataset", f"'{path}' cannot be read: {type(error).__name__}: {error}") from error
+    if not found:
+        raise InputError("dataset", f"'{path}' has no frames")
     return found
 
 
@@ -105,6 +118,9 @@ def posed_image(path: Path, frame: Mapping[str, Any], intrinsics: Matrix, T_base
     """
     image = _picture(path.parent / frame["file_path"], cv2.IMREAD_COLOR)[..., ::-1]
     raw = _picture(path.parent / frame["depth_file_path"], cv2.IMREAD_UNCHANGED)
+    if raw.shape != image.shape[:2]:
+        raise InputError("dataset", f"depth '{path.parent / frame['depth_file_path']}' is {raw.shape}, its image "
+                         f"{image.shape[:2]}")
     depth = np.where(raw >= _NOTHING, np.inf, np.where(raw == 0, np.nan, raw / np.float32(1000.0))).astype(np.float32)
     return PosedImage(np.ascontiguousarray(image), depth, intrinsics, T_base_camera)
 
@@ -116,7 +132,7 @@ def scaled(view: PosedImage, size: tuple[int, int]) -> PosedImage:
         return view
     scale = np.diag((size[1] / width, size[0] / height, 1.0))
     centre = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
-    depth = np.asarray(cv2.resize(view.depth, size[::-1], interpolation=cv2.INTER_NEAREST), dtype=np.float32)
+    depth = np.asarray(cv2.resize(view.depth, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.float32)
     image = np.asarray(cv2.resize(view.image, size[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
     return PosedImage(image, depth, np.linalg.inv(centre) @ scale @ centre @ view.intrinsics, view.T_base_camera)
 

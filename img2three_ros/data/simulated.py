@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..config import setting
 from ..geometry.overlap import Frustum, best_sources
-from ..geometry.transforms import apply, inverse
+from ..geometry.transforms import inverse
 from ..simulation.random_rig import cropped
 from ..simulation.settings import SCENES, SimulationConfig
 from ..simulation.street_world import StreetWorld
@@ -208,8 +208,7 @@ def _free(vehicle: SimulatedVehicle, ego: EgoMotion, seconds: float, instants: l
     points = np.concatenate((_BODY, (centres[:, None] + _AROUND_CAMERA).reshape(-1, 3)))
     for at in {instants[0], instants[-1]}:
         stamp = vehicle.config.start_ns + round((seconds + at) * 1e9)
-        moved = apply(inverse(vehicle.pose(stamp)) @ ego.pose(at), points)
-        if vehicle.occupied(moved, stamp).any():
+        if vehicle.occupied(points, stamp, ego.pose(at)).any():
             return False
     return True
 

@@ -96,7 +96,8 @@ class SimulatedScenes:
 
 def _rig(random: Generator, cameras: int) -> tuple[CameraMount, ...]:
     public = like_public(random) if random.random() < 0.6 else ()
-    rig = public if len(public) >= cameras else ring_rig(random, int(random.integers(max(cameras, 3), 9)))
+    count = int(random.integers(max(cameras, 3), max(cameras, 8) + 1))
+    rig = public if len(public) >= cameras else ring_rig(random, count)
     return neighbours(rig, cameras, random)
 
 
@@ -148,20 +149,23 @@ def _free_pose(random: Generator, outing: Outing, base: Matrix, ahead: bool) -> 
 
 def _solid(vehicle: SimulatedVehicle, points: NDArray[np.float64], base: Matrix, stamp: int) -> NDArray[np.bool_]:
     """(N,) bool of points (N, 3) in the true ``base_link`` at ``T_world_base``."""
-    return vehicle.occupied(apply(inverse(vehicle.pose(stamp)) @ base, points), stamp)
+    return vehicle.occupied(points, stamp, base)
 
 
 def _points(random: Generator, outing: Outing, base: Matrix, seen: list[_Seen], settings: SimulatedSceneSettings,
             ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.uint8]]:
     """Points (P, 3) in the true ``base_link``, whether occupied, and their labels."""
     near = round(settings.points * settings.near_surfaces)
-    anywhere = random.uniform((-_RANGE, -_RANGE, _LOW), (_RANGE, _RANGE, _HIGH), (settings.points - near, 3))
-    found, labels = [anywhere], [np.full(len(anywhere), NO_LABEL, dtype=np.uint8)]
+    found: list[NDArray[np.float64]] = []
+    labels: list[NDArray[np.uint8]] = []
     for number, view in enumerate(seen):
         count = near * (number + 1) // len(seen) - near * number // len(seen)
         points, label = _near_surfaces(random, view, count)
         found.append(points)
         labels.append(label)
+    left = settings.points - sum(map(len, found))
+    found.append(random.uniform((-_RANGE, -_RANGE, _LOW), (_RANGE, _RANGE, _HIGH), (left, 3)))
+    labels.append(np.full(left, NO_LABEL, dtype=np.uint8))
     points = np.concatenate(found)
     label = np.concatenate(labels)
     occupied = _solid(outing.vehicle, points, base, _stamp(outing))
@@ -169,11 +173,12 @@ def _points(random: Generator, outing: Outing, base: Matrix, seen: list[_Seen], 
 
 
 def _near_surfaces(random: Generator, seen: _Seen, count: int) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-    """Points before and behind the surfaces a view shows; those just behind have the label of the surface."""
+    """Points before and behind the surfaces a view shows, none if it shows none; those just behind have the label of
+    the surface."""
     depth = seen.depth.ravel()
     usable = np.flatnonzero(np.isfinite(depth) & (depth < 1.5 * _RANGE))
     if not len(usable):
-        return np.zeros((count, 3)), np.full(count, NO_LABEL, dtype=np.uint8)
+        return np.zeros((0, 3)), np.zeros(0, dtype=np.uint8)
     pixel = random.choice(usable, count)
     ray = seen.rays.reshape(-1, 3)[pixel]
     length = np.linalg.norm(ray, axis=1)

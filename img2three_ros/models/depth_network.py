@@ -31,9 +31,7 @@ _SMOOTHNESS = Smoothness(step=0.1)
 @dataclass(frozen=True)
 class DepthNetworkConfig:
     """planes: hypotheses of constant ratio between min_depth and max_depth (m). widths: channels of the U-Net at
-    1/8, 1/16, 1/32. candidates: hypotheses per refinement. match: channels of descriptors. groups: of correlation.
-    forget: share of the views with sources that are trained without context, so that what matching can tell is not
-    learned from the looks of the simulated world."""
+    1/8, 1/16, 1/32. candidates: hypotheses per refinement. match: channels of descriptors. groups: of correlation."""
 
     planes: int = 64
     min_depth: float = 1.0
@@ -45,7 +43,6 @@ class DepthNetworkConfig:
     refine_width: int = 64
     candidates: int = 9
     refinements: int = 2
-    forget: float = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +91,14 @@ class ViewGeometry:
 
 
 class DepthNetwork(nn.Module):
-    """See the module. ``encode`` each image once, then ``estimate`` the references; ``forward`` does both."""
+    """See the module. ``encode`` each image once, then ``estimate`` the references; ``forward`` does both.
+
+    forget: share of the views with sources that are trained without context, so that what matching can tell is not
+    learned from the looks of the simulated world; set by training.
+    """
 
     planes: Tensor
+    forget: float = 0.0
 
     def __init__(self, config: DepthNetworkConfig = DepthNetworkConfig()) -> None:
         super().__init__()
@@ -122,9 +124,9 @@ class DepthNetwork(nn.Module):
 
     def _forgetful(self, features: Features, sources: Tensor) -> Features:
         """In training: the features without context for some of the views that have sources (V, S)."""
-        if not self.training or self.config.forget == 0.0:
+        if not self.training or self.forget == 0.0:
             return features
-        forgotten = (torch.rand(len(sources), device=sources.device) < self.config.forget) & (sources >= 0).any(1)
+        forgotten = (torch.rand(len(sources), device=sources.device) < self.forget) & (sources >= 0).any(1)
         kept = (~forgotten).float().reshape(-1, 1, 1, 1)
         return Features(features.match, features.grey, *(context * kept for context in features.tensors()[2:]))
 

@@ -18,8 +18,8 @@ from .scene_volume import SceneState
 LABELS = ("road", "vehicle", "person", "structure", "vegetation", "other")
 """Classes of occupied points, in the order of ``PointAnswer.label_logits``."""
 
-_MIN_DENSITY_STEP = 0.05
-
+_AT_ONCE = 1 << 18
+"""Cells that are decoded together: all of them would take a gigabyte."""
 
 @dataclass(frozen=True, eq=False)
 class PointAnswer:
@@ -63,7 +63,10 @@ class SceneDecoder(nn.Module):
         """The answers at the centres of all cells, N = Z * Y * X: what ``query`` says there, without interpolation."""
         centres = self.grid.centres(state.volume.device).reshape(-1, 3)
         everywhere = torch.ones(len(centres), dtype=torch.bool, device=centres.device)
-        return self._answers(_known(state).flatten(1).T, centres, everywhere)
+        pieces = [self._answers(*piece) for piece in zip(*(values.split(_AT_ONCE) for values in (
+            _known(state).flatten(1).T, centres, everywhere)), strict=True)]
+        return PointAnswer(*(torch.cat(values) for values in zip(*(vars(piece).values() for piece in pieces),
+                                                                 strict=True)))
 
     def _answers(self, features: Tensor, points: Tensor, inside: Tensor) -> PointAnswer:
         place = torch.stack((points[:, 2] / 4.0, points[:, :2].norm(dim=1) / 40.0), 1)
@@ -73,7 +76,7 @@ class SceneDecoder(nn.Module):
 
     def sky_colour(self, directions: Tensor, light: Tensor) -> Tensor:
         """(N, 3) colour 0..1 of directions (N, 3) of unit length in ``base_link`` that meet nothing. light: (3,) mean
-        colour of what the cameras see above the horizon (0.5 where nothing)."""
+        colour of the sky, roughly."""
         known = torch.cat((directions, light.expand(len(directions), 3)), 1)
         return torch.sigmoid(self.sky(known).float() + torch.logit(light.clamp(0.02, 0.98)))
 
@@ -96,15 +99,14 @@ class RenderedRays:
 
 
 def march(decoder: SceneDecoder, state: SceneState, origins: Tensor, directions: Tensor, distances: Tensor,
-          light: Tensor) -> RenderedRays:
+          widths: Tensor, light: Tensor) -> RenderedRays:
     """Volume rendering (Max 1995) of rays from origins (R, 3) along unit directions (R, 3) at ascending distances
-    (R, S), metres; each sample stands for the way to the next one."""
+    (R, S), metres, each of which stands for ``widths`` (R, S) metres of the ray."""
     rays, samples = distances.shape
     points = origins[:, None] + directions[:, None] * distances[..., None]
     answer = decoder.query(state, points.reshape(-1, 3))
-    step = torch.cat((distances.diff(dim=1), distances[:, -1:] - distances[:, -2:-1]), 1).clamp(min=_MIN_DENSITY_STEP)
     density = torch.where(answer.inside, answer.density, 0.0).reshape(rays, samples)
-    weights = shares(density * step)
+    weights = shares(density * widths)
     opacity = weights.sum(1)
     sky = decoder.sky_colour(directions, light)
     colour = (weights[..., None] * answer.colour.reshape(rays, samples, 3)).sum(1) + (1.0 - opacity[:, None]) * sky

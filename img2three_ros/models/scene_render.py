@@ -80,9 +80,9 @@ class SceneRenderer:
         meets = (weights.sum(1) > _EMPTY).nonzero().squeeze(1)
         if not len(meets):
             return colour, distance, looked_up
-        where = _places(coarse, weights[meets])
+        where, widths = _places(coarse, _widened(weights[meets]))
         origins = origin.expand(len(meets), 3)
-        rays = march(self._decoder, self._state, origins, directions[meets], where, self._light)
+        rays = march(self._decoder, self._state, origins, directions[meets], where, widths, self._light)
         decoded, found = rays.colour, rays.depth.isfinite()
         points = origins + directions[meets] * torch.where(found, rays.depth, 1.0)[:, None]
         seen, known = self._looked_up(points, directions[meets])
@@ -121,8 +121,17 @@ class SceneRenderer:
         return (share[..., None] * colours).sum(1), best[:, 0] > -torch.inf
 
 
-def _places(edges: Tensor, weights: Tensor) -> Tensor:
-    """(R, _FINE) ascending distances, as many to each step of ``edges`` (S + 1,) as its weight (R, S) is due."""
+def _widened(weights: Tensor) -> Tensor:
+    """Weights (R, S) that reach into the neighbouring steps: a surface found by the nearest cells may lie there (the
+    blur of mip-NeRF's proposals, Barron et al., ICCV 2021)."""
+    padded = functional.pad(weights, (1, 1))
+    before, here, after = padded[:, :-2], padded[:, 1:-1], padded[:, 2:]
+    return 0.5 * (torch.maximum(before, here) + torch.maximum(here, after))
+
+
+def _places(edges: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """(R, _FINE) ascending distances, as many to each step of ``edges`` (S + 1,) as its weight (R, S) is due, and the
+    metres each stands for: those of a step together the whole step, and nothing of what lies between steps."""
     share = weights / weights.sum(1, keepdim=True)
     reached = torch.cat((torch.zeros_like(share[:, :1]), share.cumsum(1)), 1).contiguous()
     wanted = (torch.arange(_FINE, device=edges.device) + 0.5) / _FINE
@@ -130,7 +139,9 @@ def _places(edges: Tensor, weights: Tensor) -> Tensor:
     step = (torch.searchsorted(reached, wanted, right=True) - 1).clamp(0, len(edges) - 2)
     low, high = reached.gather(1, step), reached.gather(1, step + 1)
     within = ((wanted - low) / (high - low).clamp(min=1e-6)).clamp(0.0, 1.0)
-    return edges[step] + within * (edges[step + 1] - edges[step])
+    length = edges[step + 1] - edges[step]
+    sharing = (step[:, :, None] == step[:, None]).sum(2)
+    return edges[step] + within * length, length / sharing
 
 
 def _seen_in(image: SeenImage, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:

@@ -51,8 +51,9 @@ class ViewTables:
 class SceneState:
     """What is known of the space around the vehicle at one instant.
 
-    volume: (F, Z, Y, X), features of cells. evidence: (2, Z, Y, X), probability that a cell is seen to be free, and to
-    be hit, now. plane: (1, W, Y / 2, X / 2), to be remembered.
+    volume: (F, Z, Y, X), features of cells. evidence: (2, Z, Y, X), probability that the centre of a cell is seen to be
+    free, and to be hit, now (a feature, no claim: a cell near a camera is wider than one pixel's ray). plane: (1, W,
+    Y / 2, X / 2), to be remembered.
     """
 
     volume: Tensor

@@ -16,7 +16,10 @@ from torch.nn import functional
 
 from .matching import PairWarps
 
-_NOISE_VARIANCE = (0.5 / 255.0) ** 2
+_REACH = 3
+"""Pixels at 1/2 from the middle of a window to its border."""
+
+NOISE_VARIANCE = (0.5 / 255.0) ** 2
 """Of sensor noise and JPEG loss on averaged intensities 0..1: what contrast must exceed to be evidence."""
 
 
@@ -39,21 +42,28 @@ class WindowScores(NamedTuple):
 
 def grey_half(images: Tensor) -> Tensor:
     """(V, 1, H/2, W/2) luma, -0.5..0.5, of RGB images (V, 3, H, W) in 0..1."""
+    return functional.avg_pool2d(luma(images), 2)
+
+
+def luma(images: Tensor) -> Tensor:
+    """(V, 1, H, W) luma -0.5..0.5 of RGB images (V, 3, H, W) in 0..1."""
     weights = images.new_tensor((0.299, 0.587, 0.114)).reshape(1, 3, 1, 1)
-    return functional.avg_pool2d((images * weights).sum(1, keepdim=True) - 0.5, 2)
+    return (images * weights).sum(1, keepdim=True) - 0.5
 
 
 def usable_half(mask: Tensor) -> Tensor:
-    """(V, 1, H/2, W/2) 1.0 where no pixel of masks (V, H, W) that shows the ego vehicle is near, otherwise 0.0."""
-    inner = functional.avg_pool2d(mask[:, None].float(), 2).floor()
-    return -functional.max_pool2d(-inner, 3, stride=1, padding=1)
+    """(V, 1, H/2, W/2) 1.0 where a window holds nothing of the ego vehicle (masks (V, H, W), False) and lies in the
+    image, otherwise 0.0."""
+    inner = functional.pad(functional.avg_pool2d(mask[:, None].float(), 2).floor(), (_REACH,) * 4)
+    return -functional.max_pool2d(-inner, 2 * _REACH + 1, stride=1)
 
 
 def sweep_windows(reference: Tensor, sources: Tensor, warps: PairWarps, inverse_depth: Tensor) -> Tensor:
     """ZNCC (R, D, H/8, W/8) of hypotheses inverse_depth (D,), parallel to the image.
 
     reference: grey (R, 1, H/2, W/2); sources: grey and usable (N, 2, H/2, W/2); warps: from 1/2 to 1/2. Every fourth
-    pixel of each window is compared, not blurred: at an eighth of the cost of all pixels nearly as good.
+    pixel of each window is compared, not blurred: at an eighth of the cost of all pixels nearly as good. Windows lie
+    half a pixel of the image to the right of and below the centres of the blocks of 8 x 8.
     """
     return _match(reference[..., 1::2, 1::2], sources, warps.every_second(), inverse_depth.reshape(1, -1, 1, 1)).alike
 
@@ -106,12 +116,12 @@ class _Window:
     def __init__(self, reference: Tensor) -> None:
         self._reference = reference
         self._mean = _mean(reference)
-        self.variance = (_mean(reference.square()) - self._mean.square()).clamp(min=0.0) + _NOISE_VARIANCE
+        self.variance = (_mean(reference.square()) - self._mean.square()).clamp(min=0.0) + NOISE_VARIANCE
 
     def correlation(self, warped: Tensor) -> Tensor:
         """ZNCC (R, D, h/2, w/2) of warped grey (R, D, h, w) with the reference (R, 1, h, w)."""
         mean = _mean(warped)
-        variance = (_mean(warped.square()) - mean.square()).clamp(min=0.0) + _NOISE_VARIANCE
+        variance = (_mean(warped.square()) - mean.square()).clamp(min=0.0) + NOISE_VARIANCE
         covariance = _mean(warped * self._reference) - mean * self._mean
         return covariance * (variance * self.variance).rsqrt()
 

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.plane_sweep import PairWarp, horizontal_plane_inverse_depth, upward_component
-from .sweep_cost import NOISE_VARIANCE, Pyramid, WindowStatistics
+from ..models.windows import NOISE_VARIANCE
+from .sweep_cost import Pyramid, WindowStatistics
 from .views import PreparedFrame, View, relative_pose
 
 _RADIUS = 2

@@ -154,7 +154,8 @@ def add_hits(hits: Tensor, possible: Tensor, image: DepthView, confident: Tensor
     """Add to ``hits`` (levels, C) the evidence of one image's surface points, to ``possible`` where else they may be.
 
     Each point counts by its confidence, by the share of a voxel's face that it stands for at its depth, and by the
-    probability that the surface lies within half a voxel of it (Laplace's distribution of the given sigma).
+    probability that the surface lies within half a voxel of it (Laplace's distribution of the given sigma). Where it
+    may be as well nothing is called free, however unlikely.
     band_of_column: (Y * X) int64: column of the grid -> column of ``hits``, -1 for none.
     """
     u, v = _sample_pixels(camera.size, hits.device)
@@ -170,12 +171,12 @@ def add_hits(hits: Tensor, possible: Tensor, image: DepthView, confident: Tensor
     focal_area = float(camera.intrinsics[0, 0] * camera.intrinsics[1, 1])
     share = (depth * (SAMPLE_STEP / voxel)).square_().div_(focal_area).clamp_(max=1.0)
     weight = torch.logit(confidence.clamp(0.55, 0.95)).mul_(share).mul_(HIT_GAIN)
-    weight.mul_(1.0 - torch.exp(voxel / (-math.sqrt(2.0) * sigma * depth)))
+    here = weight * (1.0 - torch.exp(voxel / (-math.sqrt(2.0) * sigma * depth)))
     direction = [rays[i, 0] * u + rays[i, 1] * v + rays[i, 2] for i in range(3)]
-    for sigmas, evidence in ((0.0, hits), *((sigmas, possible) for sigmas in SPREAD)):
+    for sigmas, evidence, counts in ((0.0, hits, here), *((sigmas, possible, weight) for sigmas in (0.0, *SPREAD))):
         distance = depth * torch.exp(sigma * sigmas)
         x, y, z = ((direction[i] * distance).add_(centre[i]).floor_() for i in range(3))
-        _scatter(evidence, (x, y, z), weight, columns, band_of_column, grid_width)
+        _scatter(evidence, (x, y, z), counts, columns, band_of_column, grid_width)
 
 
 def _scatter(hits: Tensor, cells: tuple[Tensor, Tensor, Tensor], weight: Tensor, columns: Columns,

@@ -55,7 +55,8 @@ class RememberedView:
         """Remember the depth of this view."""
         grid = (slice(None, None, _GRID), slice(None, None, _GRID))
         self.inverse_depth = depth.depth[grid].clamp(min=0.1).reciprocal()
-        self.trusted = (depth.valid & (depth.confidence > _TRUSTED_CONFIDENCE) & (depth.sigma < _TRUSTED_SIGMA))[grid]
+        sure = (depth.confidence > _TRUSTED_CONFIDENCE) & (depth.sigma < _TRUSTED_SIGMA)
+        self.trusted = (depth.valid & sure)[grid].clone()
 
 
 class SceneMemory:

@@ -16,11 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.plane_sweep import PairWarp, horizontal_plane_inverse_depth, scaled_intrinsics, upward_component
+from ..models.windows import NOISE_VARIANCE, luma
 from ..structures import Matrix
 from .views import View
-
-NOISE_VARIANCE = (0.5 / 255.0) ** 2
-"""Variance of sensor noise and JPEG loss on averaged intensities 0..1: what contrast must exceed to be evidence."""
 
 _CHUNK = 16
 _FEW_PLANES = 8
@@ -63,8 +61,7 @@ class Pyramid:
 
 def grey(image: Tensor) -> Tensor:
     """(1, 1, H, W) luma -0.5..0.5 of an RGB image (3, H, W) in 0..1."""
-    weights = image.new_tensor((0.299, 0.587, 0.114)).reshape(3, 1, 1)
-    return (image * weights).sum(0)[None, None] - 0.5
+    return luma(image[None])
 
 
 def build_pyramid(view: View, usable: Tensor, step: int = 2) -> Pyramid:

@@ -252,10 +252,16 @@ class SimulatedVehicle:
             found.append(apply(T_lidar_sector, points))
         return np.concatenate(found).astype(np.float32)
 
-    def occupied(self, points_base: NDArray[np.floating], stamp: int) -> NDArray[np.bool_]:
-        """(N,) bool: whether points (N, 3) in base_link at ``stamp`` lie inside something solid (the ground too)."""
-        points = apply(self.pose(stamp), np.asarray(points_base, dtype=np.float64))
-        return occupied(points, self._primitives(stamp), self.world.road, self.config.device)
+    def occupied(self, points_base: NDArray[np.floating], stamp: int,
+                 T_world_base: Matrix | None = None) -> NDArray[np.bool_]:
+        """(N,) bool: whether points (N, 3) in base_link at ``stamp`` lie inside something solid (the ground too).
+
+        T_world_base: (4, 4) where the vehicle is, None = where it is by itself.
+        """
+        pose = self.pose(stamp) if T_world_base is None else T_world_base
+        primitives = self.world.primitives(self.config.seconds(stamp), float(pose[0, 3]))
+        points = apply(pose, np.asarray(points_base, dtype=np.float64))
+        return occupied(points, primitives, self.world.road, self.config.device)
 
     def objects(self, stamp: int, max_distance: float = 60.0) -> tuple[ObjectBox, ...]:
         """Boxes around the objects within ``max_distance`` of the vehicle at a stamp, in base_link."""

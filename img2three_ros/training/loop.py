@@ -35,7 +35,7 @@ Report = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """steps: done in all. seconds: in all. best: lowest validation AbsRel (inf without validation). stopped: why it
+    """steps: done in all. seconds: in all. best: lowest first score of validation (inf without). stopped: why it
     ended before the last step, empty = it did not."""
 
     steps: int
@@ -109,12 +109,13 @@ class Trainer:
     def _step(self, parts: list[list[Any]]) -> dict[str, float]:
         """One step of the optimizer over this process's parts of the batch."""
         step, optimizer, config = self.progress.step, self.optimizer, self.config.optimizer
-        torch.manual_seed(self.config.seed * 1_000_003 + step)
         rate = set_learning_rate(optimizer, learning_rate_factor(step, self.config.steps, config))
         optimizer.zero_grad(set_to_none=True)
         names = self.task.parts
         sums = torch.zeros(len(names) + 1, device=self.group.device)
-        for samples in parts:
+        for number, samples in enumerate(parts):
+            lane = self.group.rank + number * self.group.count  # the same draws however lanes are spread
+            torch.manual_seed((self.config.seed * 1_000_003 + step) * 1009 + lane)
             total, found = self.task.loss(self.network, samples, self._arithmetic)
             (total / self.lanes).backward()
             sums += torch.stack([total.detach(), *(found[name] for name in names)]).float() / self.lanes

@@ -12,6 +12,7 @@ from torch.nn import functional
 from ..config import setting
 from ..data.scene_sample import NO_LABEL, SceneSample
 from ..losses.colour import colour
+from ..losses.masked import masked_mean
 from ..losses.occupancy import lovasz_hinge, occupancy_cross_entropy
 from ..losses.volume import distortion, expected_depth, opacity_entropy, total_variation
 from ..models.scene_decoder import PointAnswer, RenderedRays, SceneDecoder, march
@@ -54,19 +55,21 @@ def scene_objective(decoder: SceneDecoder, state: SceneState, sample: SceneSampl
     """
     found = _of_points(decoder.query(state, sample.points), sample, config)
     chosen = torch.randperm(len(sample.distance), device=sample.distance.device)[:config.rays]
-    distances = ray_distances(len(chosen), config.samples, sample.distance.device)
-    rays = march(decoder, state, sample.origins[chosen], sample.directions[chosen], distances, light)
-    found |= _of_rays(rays, sample, chosen)
+    distances, edges = ray_distances(len(chosen), config.samples, sample.distance.device)
+    rays = march(decoder, state, sample.origins[chosen], sample.directions[chosen], distances, edges.diff(dim=1), light)
+    found |= _of_rays(rays, edges, sample, chosen)
     found["free"] = _free(decoder, state, sample, chosen)
     found["variation"] = total_variation([state.volume.float()])
     total = torch.stack([getattr(config, name) * found[name] for name in PARTS]).sum()
     return total, {name: found[name].detach() for name in PARTS}
 
 
-def ray_distances(rays: int, samples: int, device: torch.device) -> Tensor:
-    """(R, S) metres, ascending: one in each of S steps of equal ratio."""
-    step = torch.rand(rays, samples, device=device) + torch.arange(samples, device=device)
-    return NEAREST * (FARTHEST / NEAREST) ** (step / samples)
+def ray_distances(rays: int, samples: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(R, S) metres, ascending: one anywhere in each of S steps of equal ratio; and the steps' edges (R, S + 1)."""
+    steps = torch.arange(samples + 1, device=device).expand(rays, -1)
+    places = torch.rand(rays, samples, device=device) + steps[:, :-1]
+    ratio = FARTHEST / NEAREST
+    return NEAREST * ratio ** (places / samples), NEAREST * ratio ** (steps / samples)
 
 
 def _of_points(answer: PointAnswer, sample: SceneSample, config: SceneObjectiveConfig) -> dict[str, Tensor]:
@@ -80,14 +83,13 @@ def _of_points(answer: PointAnswer, sample: SceneSample, config: SceneObjectiveC
         "occupancy": occupancy_cross_entropy(answer.occupancy, sample.occupied, keep, config.occupied_weight),
         "lovasz": lovasz_hinge(answer.occupancy, sample.occupied, keep),
         "label": labels,
-        "uncertainty": (error * torch.exp(-log_error) + log_error)[keep].mean() + 2.0,
+        "uncertainty": masked_mean(error * torch.exp(-log_error) + log_error, keep),
     }
 
 
-def _of_rays(rays: RenderedRays, sample: SceneSample, chosen: Tensor) -> dict[str, Tensor]:
+def _of_rays(rays: RenderedRays, edges: Tensor, sample: SceneSample, chosen: Tensor) -> dict[str, Tensor]:
     truth, meets = sample.distance[chosen], sample.distance[chosen] < FARTHEST
     everything = torch.ones_like(meets)
-    edges = torch.cat((rays.distances, 2.0 * rays.distances[:, -1:] - rays.distances[:, -2:-1]), 1)
     # Differences of distances in the unit of the distance itself: what matters at 3 m does not at 60 m.
     relative = torch.log(edges / NEAREST) / torch.log(torch.tensor(FARTHEST / NEAREST))
     opacity = rays.opacity.clamp(1e-5, 1.0 - 1e-5)

@@ -17,7 +17,7 @@ from ..models.scene_decoder import march
 from ..models.scene_network import SceneNetwork, SceneViews, scene_views, view_tables
 from ..models.scene_volume import SceneState
 from ..models.scene_weights import save_scene_network
-from .batches import as_arrays, batch_of, from_arrays, mirrored, on_device, relit
+from .batches import as_arrays, batch_of, from_arrays, mirrored, on_device
 from .scene_objective import NEAREST, PARTS, SceneObjectiveConfig, ray_distances, scene_objective
 from .task import Arithmetic, Task
 
@@ -62,8 +62,7 @@ class SceneTask(Task[SceneSample]):
         return SceneSample(on_device(sample.group, device), **moved)
 
     def augmented(self, sample: SceneSample, mirror: bool, light: int, strength: float) -> SceneSample:
-        changed = mirrored_scene(sample) if mirror else sample
-        return replace(changed, group=relit(changed.group, light, strength))
+        return mirrored_scene(sample) if mirror else sample  # in its own light: colours of rays are those of the images
 
     def images(self, sample: SceneSample) -> int:
         return len(sample.group.images)
@@ -123,7 +122,7 @@ class SceneTask(Task[SceneSample]):
             prepared = self.prepared(self.on_device(sample, device), arithmetic)
             rows.append(_scores(network, self.state(network, prepared, arithmetic), prepared))
         mean = {name: float(np.nanmean([row[name] for row in rows])) for name in SCORES[1:]}
-        return {"error": 2.0 - mean["iou_seen"] - mean["iou_hidden"], **mean}
+        return {"error": 2.0 - float(np.nansum((mean["iou_seen"], mean["iou_hidden"]))), **mean}
 
     @torch.no_grad()
     def picture(self, network: nn.Module, sample: SceneSample, device: torch.device,
@@ -159,7 +158,9 @@ def mirrored_scene(sample: SceneSample) -> SceneSample:
 
 
 def light_above(colours: Tensor) -> Tensor:
-    """(3,) mean colour of the upper fifth of images (V, 3, h, w): mostly sky."""
+    """(3,) mean colour of the upper fifth of images (V, 3, h, w), mostly sky; grey without images."""
+    if not len(colours):
+        return colours.new_full((3,), 0.5)
     return colours[:, :, :max(1, colours.shape[2] // 5)].mean((0, 2, 3))
 
 
@@ -172,8 +173,9 @@ def _scores(network: SceneNetwork, state: SceneState, prepared: Prepared) -> dic
         either = (said | sample.occupied) & keep
         return float((said & sample.occupied & keep).sum() / either.sum()) if bool(either.any()) else float("nan")
 
-    rays = march(network.decoder, state, sample.origins, sample.directions,
-                 ray_distances(len(sample.origins), 64, sample.points.device), prepared.light)
+    distances, edges = ray_distances(len(sample.origins), 64, sample.points.device)
+    rays = march(network.decoder, state, sample.origins, sample.directions, distances, edges.diff(dim=1),
+                 prepared.light)
     outside = ~sample.own
     squared = (rays.colour - sample.colour)[outside].square().mean()
     near = sample.own & (sample.distance > NEAREST) & (sample.distance < 40.0) & rays.depth.isfinite()

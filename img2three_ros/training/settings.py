@@ -1,4 +1,4 @@
-"""Settings of ``img2three train depth``: one YAML, dotted paths as everywhere, defaults in code."""
+"""Settings of ``img2three train``: one YAML, dotted paths as everywhere, defaults in code."""
 
 from __future__ import annotations
 
@@ -122,6 +122,7 @@ class TrainConfig(TrainingConfig):
     """Everything ``img2three train depth`` can be told."""
 
     pretrained: bool = setting(True, "start the encoder from ImageNet weights")
+    forget: float = setting(0.3, "share of the views with sources that are trained without context", low=0.0, high=1.0)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
 

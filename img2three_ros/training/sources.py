@@ -68,18 +68,19 @@ class SceneSources(NamedTuple):
 
 
 def scene_sources(config: SceneTrainConfig) -> SceneSources:
-    """The endless scenes of the simulated world, or those of ``folders``, every eighth of them held out.
+    """The endless scenes of the simulated world, or those of ``folders``, every eighth place held out.
 
     Raises InputError: ``dataset`` for folders without scenes, ``parameter`` where they are too few or data.kind is
     another.
     """
     if config.folders:
         scenes = [scene for folder in config.folders for scene in find_seed4d_scenes(Path(folder))]
-        if len(scenes) < 2:
-            raise InputError("parameter", f"folders = {list(config.folders)!r} hold one scene: one to train on and one "
-                             "to be held out are the least")
-        held_out = tuple(scenes[::8])
+        places = sorted({scene.place for scene in scenes})
+        held_out = tuple(scene for scene in scenes if places.index(scene.place) % 8 == 0)
         training = tuple(scene for scene in scenes if scene not in held_out)
+        if not training:
+            raise InputError("parameter", f"folders = {list(config.folders)!r} hold one place: one to train on and one "
+                             "to be held out are the least")
         return SceneSources(*(Seed4dScenes(part, config.scenes.points, config.scenes.rays, config.scenes.outside)
                               for part in (training, held_out)))
     if config.data.kind != "simulated":

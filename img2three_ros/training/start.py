@@ -34,6 +34,7 @@ def starting_network(config: TrainConfig) -> DepthNetwork:
             load_pretrained_encoder(network)
     if config.optimizer.encoder == 0.0:
         network.encoder.backbone.requires_grad_(False)
+    network.forget = config.forget
     return network
 
 

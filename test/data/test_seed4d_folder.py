@@ -136,7 +136,7 @@ def test_training_takes_folders_and_holds_some_out(root, tmp_path) -> None:
     assert len(sources.training.scenes) == len(sources.held_out.scenes) == 1
     assert sources.training.scenes != sources.held_out.scenes
     one = next(root.rglob("spawn_point_3"))
-    with pytest.raises(InputError, match="hold one scene"):
+    with pytest.raises(InputError, match="hold one place"):
         scene_sources(with_overrides(SceneTrainConfig(), {"folders": [str(one)]}))
 
 
@@ -148,6 +148,18 @@ def test_what_is_wrong_is_named(root, tmp_path) -> None:
     (scene.own.parent.parent / "images" / "1_depth.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"1_depth\.png' is missing or damaged"):
         Seed4dScenes((scene,)).group(0, (32, 64), 6)
+    small = np.zeros((8, 8), np.uint16)
+    cv2.imwrite(str(scene.own.parent.parent / "images" / "1_depth.png"), small)
+    with pytest.raises(InputError, match=r"1_depth\.png' is \(8, 8\), its image \(48, 64\)"):
+        Seed4dScenes((scene,)).group(0, (32, 64), 6)
+    tree = json.loads(scene.own.read_text())
+    del tree["frames"][1]["depth_file_path"]
+    scene.own.write_text(json.dumps(tree))
+    with pytest.raises(InputError, match="frame 1 has no depth_file_path"):
+        posed_frames(scene.own)
+    scene.own.write_text('{"frames": []}')
+    with pytest.raises(InputError, match="has no frames"):
+        posed_frames(scene.own)
     scene.own.write_text('{"frames": [{"file_path": "a"}]}')
     with pytest.raises(InputError, match=r"transforms_ego\.json' cannot be read: KeyError: 'fl_x'"):
         posed_frames(scene.own)

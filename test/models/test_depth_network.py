@@ -1,6 +1,5 @@
 """The depth network: what it promises whatever its weights are."""
 
-import dataclasses
 import math
 
 import pytest
@@ -128,7 +127,8 @@ def test_convex_upsampling_keeps_constants_and_follows_its_weights() -> None:
 def test_context_is_forgotten_in_training_alone_and_only_where_there_are_sources() -> None:
     images, geometry = views(6)
     geometry.sources[3:] = -1
-    network = awake(DepthNetwork(dataclasses.replace(SMALL, forget=1.0)))
+    network = awake(DepthNetwork(SMALL))
+    network.forget = 1.0
     shown: list[Tensor] = []
     network.regularise.register_forward_pre_hook(lambda _, given: shown.append(given[3].context8))
     with torch.no_grad():

@@ -27,7 +27,7 @@ def poses(count: int) -> list[Tensor]:
     """Cameras of one rig, looking around."""
     found = []
     for number in range(count):
-        angle = 2 * math.pi * number / count
+        angle = 2 * math.pi * number / max(count, 1)
         pose = torch.eye(4, dtype=torch.float64)
         pose[:3, :3] = torch.tensor([[math.sin(angle), 0, math.cos(angle)], [-math.cos(angle), 0, math.sin(angle)],
                                      [0, -1, 0]])
@@ -49,6 +49,15 @@ def awake(network: SceneVolume) -> SceneVolume:
         if not bool(parameter.any()):
             nn.init.normal_(parameter, std=0.05)
     return network
+
+
+def test_without_views_only_the_past_speaks() -> None:
+    network = awake(SceneVolume(SMALL))
+    with torch.no_grad():
+        state = network(*views(0))
+        remembered = network(*views(0), network(*views(2)).plane, torch.eye(4))
+    assert not bool(state.evidence.any()) and bool(torch.isfinite(state.volume).all())
+    assert not torch.allclose(remembered.plane, state.plane)
 
 
 @pytest.mark.parametrize("count", [1, 3, 12])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from img2three_ros.models.matching import MatchGeometry, pair_warps
-from img2three_ros.models.windows import WindowScores, grey_half, match_windows, usable_half
+from img2three_ros.models.windows import WindowScores, grey_half, match_windows, sweep_windows, usable_half
 
 pytestmark = pytest.mark.usefixtures("limited_torch_threads")
 HEIGHT, WIDTH, FOCAL, BASELINE = 96, 160, 120.0, 0.5
@@ -101,8 +101,22 @@ def test_movement_by_hand() -> None:
     assert float(scores(0.0, [0]).moved[0, 0, 10, 20].exp()) == pytest.approx(near - far, rel=1e-3)
 
 
-def test_mask_keeps_a_pixel_of_distance() -> None:
-    mask = torch.ones(1, 16, 16, dtype=torch.bool)
-    mask[0, 8, 8] = False
+def test_windows_keep_off_the_ego_vehicle_and_the_border() -> None:
+    """A window reaches three pixels at 1/2: of 16 x 16, 10 x 10 are left, less 7 x 7 around the masked one."""
+    mask = torch.ones(1, 32, 32, dtype=torch.bool)
+    mask[0, 16, 17] = False
     usable = usable_half(mask)[0, 0]
-    assert not bool(usable[3:6, 3:6].any()) and float(usable.sum()) == 64 - 9
+    assert not bool(usable[5:12, 5:12].any()) and not bool(usable[:3].any()) and not bool(usable[:, 13:].any())
+    assert float(usable.sum()) == 100 - 49
+
+
+def test_sweeping_finds_the_plane() -> None:
+    """A wall 8 m ahead, among hypotheses 20 % apart."""
+    views = torch.stack((seen_from(BASELINE, 0.0), seen_from(-BASELINE, 0.0)))
+    matching = geometry([0, 1])
+    known = torch.cat((grey_half(views), usable_half(matching.source_mask)), 1)
+    depths = 8.0 * 1.2 ** torch.arange(-3.0, 4.0)
+    alike = sweep_windows(grey_half(seen_from(0.0, 0.0)[None]), known, pair_warps(matching, 2, 2), 1.0 / depths)
+    assert alike.shape == (1, 7, HEIGHT // 8, WIDTH // 8)
+    inner = alike[0, :, 2:-2, 4:-4]
+    assert bool((inner.argmax(0) == 3).all()) and float(inner[3].min()) > 0.9

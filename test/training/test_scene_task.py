@@ -131,8 +131,9 @@ def test_it_learns_a_fixed_scene_and_its_weights_come_back(sample, tmp_path) -> 
 
 def test_rays_are_sampled_in_order_over_their_length() -> None:
     torch.manual_seed(0)
-    distances = ray_distances(50, 32, CPU)
+    distances, edges = ray_distances(50, 32, CPU)
     assert bool((distances.diff(dim=1) > 0).all())
+    assert bool(((distances >= edges[:, :-1] * 0.999) & (distances <= edges[:, 1:] * 1.001)).all())
     assert 0.3 <= float(distances.min()) < 0.4 and 75.0 < float(distances.max()) <= 90.0
 
 

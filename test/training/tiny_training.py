@@ -70,6 +70,8 @@ class TinyNetwork(nn.Module):
         logits = self.logits(small).float()
         coarse = (logits.softmax(1) * self.planes[:, None, None]).sum(1)
         full = self.outputs(features).float()
+        if self.training:
+            full = full + 0.05 * torch.randn(1)
         if bool((geometry.sources >= 0).any()):
             full = full + self.matched
         log_depth = full[:, 0] + functional.interpolate(coarse[:, None], scale_factor=8.0, mode="bilinear")[:, 0]
