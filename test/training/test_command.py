@@ -11,7 +11,7 @@ from img2three_ros.models.depth_weights import load_depth_network
 from img2three_ros.structures import InputError
 from img2three_ros.training.command import app, read_settings
 from img2three_ros.training.loop import LAST
-from img2three_ros.training.settings import TrainConfig
+from img2three_ros.training.settings import SceneTrainConfig, TrainConfig
 from img2three_ros.training.sources import group_sources
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,13 +23,15 @@ def refused(*arguments: str) -> InputError:
     return result.exception
 
 
-def test_the_settings_file_of_the_package_is_valid():
-    config = with_overrides(TrainConfig(), read_settings(ROOT / "config" / "train_depth.yaml"))
+@pytest.mark.parametrize(("defaults", "name"), [(TrainConfig(), "train_depth"), (SceneTrainConfig(), "train_scene")])
+def test_the_settings_files_of_the_package_are_valid(defaults, name):
+    config = with_overrides(defaults, read_settings(ROOT / "config" / f"{name}.yaml"))
     assert config.steps == config.plan[-1].until > 0
 
 
-def test_every_setting_of_training_is_described():
-    for leaf in settings(TrainConfig()):
+@pytest.mark.parametrize("defaults", [TrainConfig(), SceneTrainConfig()])
+def test_every_setting_of_training_is_described(defaults):
+    for leaf in settings(defaults):
         assert leaf.doc, leaf.path
 
 

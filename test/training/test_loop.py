@@ -25,9 +25,10 @@ from img2three_ros.training.start import starting_network
 TASK = DepthTask(ObjectiveConfig())
 
 
-def run(folder: Path, config: TrainConfig | None = None, report=lambda _: None, **source) -> TrainingSummary:
+def run(folder: Path, config: TrainConfig | None = None, report=lambda _: None, noise: float = 0.0,
+        **source) -> TrainingSummary:
     groups = TinyGroups(**source)
-    return train(TASK, TinyNetwork(), groups, groups, folder, config or tiny_config(), report)
+    return train(TASK, TinyNetwork(noise), groups, groups, folder, config or tiny_config(), report)
 
 
 def trained(folder: Path) -> dict[str, dict[str, Tensor]]:
@@ -107,7 +108,7 @@ from tiny_training import TinyGroups, TinyNetwork, tiny_config
 from img2three_ros.training.depth_task import DepthTask
 from img2three_ros.training.loop import train
 from img2three_ros.training.objective import ObjectiveConfig
-train(DepthTask(ObjectiveConfig()), TinyNetwork(), TinyGroups(), TinyGroups(), Path(sys.argv[2]),
+train(DepthTask(ObjectiveConfig()), TinyNetwork(0.05), TinyGroups(), TinyGroups(), Path(sys.argv[2]),
       tiny_config(micro_batches=2), lambda text: None)
 """
 
@@ -120,7 +121,7 @@ def test_two_processes_do_what_one_does_in_two_micro_batches(tmp_path):
     group = [subprocess.Popen(command, env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2",
                                             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
              for rank in range(2)]
-    run(tmp_path / "one", tiny_config(micro_batches=2))
+    run(tmp_path / "one", tiny_config(micro_batches=2), noise=0.05)
     try:
         assert [process.wait(timeout=120) for process in group] == [0, 0]
     finally:

@@ -123,7 +123,7 @@ def test_it_learns_a_fixed_scene_and_its_weights_come_back(sample, tmp_path) -> 
     kept = load_scene_network(tmp_path / BEST)
     after = task().validate(kept, [sample], CPU, nullcontext)
     assert set(after) == set(SCORES)
-    assert after["iou_seen"] > 0.4 and after["iou_seen"] > before["iou_seen"] + 0.1
+    assert after["iou_seen"] > 0.3 and after["iou_seen"] > before["iou_seen"] + 0.1
     assert after["psnr"] > before["psnr"] + 4.0
     assert any("held-out IoU seen" in text for text in said)
     assert (tmp_path / "validation_0.png").is_file() and (tmp_path / LAST).stat().st_size < 30e6

@@ -52,12 +52,14 @@ class TinyGroups:
 
 
 class TinyNetwork(nn.Module):
-    """Same interface as DepthNetwork, a few hundred parameters; of matching, one that only views with sources use."""
+    """Same interface as DepthNetwork, a few hundred parameters; of matching, one that only views with sources use.
+    noise: how much of its output in training is chance."""
 
     planes: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, noise: float = 0.0) -> None:
         super().__init__()
+        self.noise = noise
         torch.manual_seed(3)
         self.register_buffer("planes", torch.linspace(0.0, 5.0, 16), persistent=False)
         self.body = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 1), nn.ReLU())
@@ -71,7 +73,7 @@ class TinyNetwork(nn.Module):
         coarse = (logits.softmax(1) * self.planes[:, None, None]).sum(1)
         full = self.outputs(features).float()
         if self.training:
-            full = full + 0.05 * torch.randn(1)
+            full = full + self.noise * torch.randn(1)
         if bool((geometry.sources >= 0).any()):
             full = full + self.matched
         log_depth = full[:, 0] + functional.interpolate(coarse[:, None], scale_factor=8.0, mode="bilinear")[:, 0]
