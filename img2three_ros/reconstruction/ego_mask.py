@@ -8,6 +8,7 @@ nothing; regions above the horizon are never masked, as distant things stay ther
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +47,17 @@ class EgoMask:
     def reset(self) -> None:
         """Forget what was learned (another vehicle, another rig)."""
         self._evidence.clear()
+
+    def learn_frame(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame],
+                    pyramid: Callable[[PreparedFrame, View], Pyramid]) -> None:
+        """Compare all views of a frame with those of the latest keyframe; pyramid: grey images of a frame's view."""
+        if not keyframes:
+            return
+        earlier = keyframes[-1]
+        for view in frame.views:
+            before = next((other for other in earlier.views if other.name == view.name), None)
+            if before is not None:
+                self.learn(frame, view, pyramid(frame, view), earlier, before, pyramid(earlier, before))
 
     def learn(self, frame: PreparedFrame, view: View, pyramid: Pyramid, earlier: PreparedFrame, earlier_view: View,
               earlier_pyramid: Pyramid) -> None:

@@ -72,7 +72,7 @@ class SceneEngine:
     @torch.inference_mode()
     def reconstruct(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> Geometry:
         """Depth and confidence of every view of ``frame``; keyframes with ego poses, oldest first."""
-        self._learn_ego_mask(frame, keyframes)
+        self.ego_mask.learn_frame(frame, keyframes, lambda of, view: self._memory.of(of, view).pyramid)
         keyframes = aligned_keyframes(frame, keyframes, self._memory.frame)
         encoded = self._encode(frame, frame.views)
         references = [_Reference(view, choose_sources(frame, view, keyframes, self.config.max_sources,
@@ -164,16 +164,6 @@ class SceneEngine:
 
     def _mask(self, view: View) -> Tensor:
         return view.mask & self.ego_mask.mask(view)
-
-    def _learn_ego_mask(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> None:
-        if not keyframes:
-            return
-        earlier = keyframes[-1]
-        for view in frame.views:
-            before = next((other for other in earlier.views if other.name == view.name), None)
-            if before is not None:
-                self.ego_mask.learn(frame, view, self._memory.of(frame, view).pyramid,
-                                    earlier, before, self._memory.of(earlier, before).pyramid)
 
     def _arithmetic(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)

@@ -91,7 +91,7 @@ class SweepEngine:
         estimates = self._remember(frame)
         for keyframe in keyframes:
             self._remember(keyframe)
-        self._learn_ego_mask(frame, keyframes)
+        self.ego_mask.learn_frame(frame, keyframes, lambda of, view: self._frames[of.stamp][view.name].pyramid)
         keyframes = aligned_keyframes(frame, keyframes, lambda other: self._frames[other.stamp])
         for view in frame.views:
             estimates[view.name].sources = choose_sources(frame, view, keyframes, self.config.max_sources)
@@ -118,16 +118,6 @@ class SweepEngine:
         """Few or small cameras are matched at full resolution, many at half; a lost camera does not change it."""
         pixels = sum(view.size[0] * view.size[1] for view in frame.views) / max(len(frame.views), 1)
         return 1 if pixels * (len(frame.views) + len(frame.missing)) <= self.config.full_resolution_pixels else 2
-
-    def _learn_ego_mask(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> None:
-        if not keyframes:
-            return
-        earlier = keyframes[-1]
-        for view in frame.views:
-            before = next((other for other in earlier.views if other.name == view.name), None)
-            if before is not None:
-                self.ego_mask.learn(frame, view, self._frames[frame.stamp][view.name].pyramid,
-                                    earlier, before, self._frames[earlier.stamp][view.name].pyramid)
 
     def _sweep(self, group: list[_Estimate]) -> None:
         """Cost volumes and aggregation of views of one size: plane number, peak and matching score."""

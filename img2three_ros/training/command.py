@@ -16,6 +16,13 @@ from .settings import SceneTrainConfig, TrainConfig
 app = typer.Typer(name="train", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
                   help="Train the networks.")
 
+Output = Annotated[Path, typer.Option(help="folder for checkpoints, weights and metrics; an unfinished training in it "
+                                      "goes on")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with settings to override")]
+Override = Annotated[list[str] | None, typer.Option("--set", help="override one setting, PATH=VALUE; repeatable")]
+Init = Annotated[Path | None, typer.Option(help="start from these weights (safetensors)")]
+Minutes = Annotated[float | None, typer.Option(help="stop, with a checkpoint, after this time")]
+
 
 @app.callback()
 def _rooms() -> None:
@@ -24,13 +31,11 @@ def _rooms() -> None:
 
 @app.command()
 def depth(
-    output: Annotated[Path, typer.Option(help="folder for checkpoints, weights and metrics; an unfinished training in "
-                                              "it goes on")],
-    config: Annotated[Path | None, typer.Option("--config", help="YAML with settings to override")] = None,
-    override: Annotated[list[str] | None, typer.Option("--set", help="override one setting, PATH=VALUE; "
-                                                       "repeatable")] = None,
-    init: Annotated[Path | None, typer.Option(help="start from these weights (safetensors)")] = None,
-    minutes: Annotated[float | None, typer.Option(help="stop, with a checkpoint, after this time")] = None,
+    output: Output,
+    config: ConfigFile = None,
+    override: Override = None,
+    init: Init = None,
+    minutes: Minutes = None,
     bag: Annotated[list[Path] | None, typer.Option(help="train on this recording instead of the simulated world; "
                                                    "repeatable")] = None,
 ) -> None:
@@ -49,11 +54,7 @@ def depth(
     from .sources import group_sources
     from .start import starting_network
 
-    values = read_settings(config)
-    if init is not None:
-        values["init"] = str(init)
-    if minutes is not None:
-        values["minutes"] = minutes
+    values = _values(config, init, minutes)
     if bag:
         values.update({"data.kind": "bags", "data.bags": [str(path) for path in bag]})
     values.update(_pair(text) for text in override or [])
@@ -64,13 +65,11 @@ def depth(
 
 @app.command()
 def scene(
-    output: Annotated[Path, typer.Option(help="folder for checkpoints, weights and metrics; an unfinished training in "
-                                              "it goes on")],
-    config: Annotated[Path | None, typer.Option("--config", help="YAML with settings to override")] = None,
-    override: Annotated[list[str] | None, typer.Option("--set", help="override one setting, PATH=VALUE; "
-                                                       "repeatable")] = None,
-    init: Annotated[Path | None, typer.Option(help="start from these weights (safetensors)")] = None,
-    minutes: Annotated[float | None, typer.Option(help="stop, with a checkpoint, after this time")] = None,
+    output: Output,
+    config: ConfigFile = None,
+    override: Override = None,
+    init: Init = None,
+    minutes: Minutes = None,
     folder: Annotated[list[Path] | None, typer.Option(help="train on scenes in the layout of SEED4D / 6Img-to-3D below "
                                                       "this folder; repeatable")] = None,
 ) -> None:
@@ -87,11 +86,7 @@ def scene(
     from .sources import scene_sources
     from .start import starting_scene_network
 
-    values = read_settings(config)
-    if init is not None:
-        values["init"] = str(init)
-    if minutes is not None:
-        values["minutes"] = minutes
+    values = _values(config, init, minutes)
     if folder:
         values["folders"] = [str(path) for path in folder]
     values.update(_pair(text) for text in override or [])
@@ -112,6 +107,16 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     if not isinstance(tree, Mapping):
         raise InputError("parameter", f"config file '{path}' must hold a mapping of settings")
     return nested_to_paths(tree)
+
+
+def _values(config: Path | None, init: Path | None, minutes: float | None) -> dict[str, Any]:
+    """Settings by dotted path, of the file and of the options that both trainings have."""
+    values = read_settings(config)
+    if init is not None:
+        values["init"] = str(init)
+    if minutes is not None:
+        values["minutes"] = minutes
+    return values
 
 
 def _pair(text: str) -> tuple[str, Any]:
