@@ -95,7 +95,7 @@ def _watch_parts(pipeline: ReconstructionPipeline) -> dict[str, float]:
 
     engine.network.encode = watched("encode", engine.network.encode)
     engine.network.estimate = watched("estimate", engine.network.estimate)
-    engine._learn_ego_mask = watched("ego mask", engine._learn_ego_mask)
+    engine.ego_mask.learn_frame = watched("ego mask", engine.ego_mask.learn_frame)
     return spent
 
 
