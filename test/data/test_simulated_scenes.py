@@ -44,6 +44,14 @@ def projected(group: ViewGroup, view: int, points: Tensor) -> tuple[Tensor, Tens
     return place, local[:, 2], inside
 
 
+def against_surface(group: ViewGroup, view: int, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Depth (N,) of points in a view, depth (N,) of what it shows there (0 = the vehicle), and whether inside."""
+    place, depth, inside = projected(group, view, points)
+    place = torch.where(inside[:, None], place, 0)
+    shown = torch.nan_to_num(group.depth[view], nan=0.0, posinf=torch.inf)
+    return depth, shown[place[:, 1], place[:, 0]], inside
+
+
 def test_a_scene_follows_from_its_index_alone(samples) -> None:
     again = SimulatedScenes(EXACT, FEW).scene(2, SIZE, 3)
     for one, other in zip(tensors(samples[2]), tensors(again), strict=True):
@@ -82,9 +90,7 @@ def test_hidden_is_what_no_view_shows(samples) -> None:
     for sample in samples:
         shown = torch.zeros_like(sample.hidden)
         for view in range(6):
-            place, depth, inside = projected(sample.group, view, sample.points)
-            place = torch.where(inside[:, None], place, 0)
-            surface = torch.nan_to_num(sample.group.depth[view], nan=0.0, posinf=torch.inf)[place[:, 1], place[:, 0]]
+            depth, surface, inside = against_surface(sample.group, view, sample.points)
             shown |= inside & (depth <= surface + 0.4)
         assert float((shown == sample.hidden).float().mean()) < 0.005
         assert 0.05 < float(sample.hidden.float().mean()) < 0.98
@@ -96,9 +102,7 @@ def test_free_space_before_surfaces_and_something_behind_them(samples) -> None:
     for sample in samples:
         before = torch.zeros_like(sample.hidden)
         for view in range(3):
-            place, depth, inside = projected(sample.group, view, sample.points)
-            place = torch.where(inside[:, None], place, 0)
-            surface = torch.nan_to_num(sample.group.depth[view], nan=0.0, posinf=torch.inf)[place[:, 1], place[:, 0]]
+            depth, surface, inside = against_surface(sample.group, view, sample.points)
             before |= inside & (depth < 0.9 * surface - 0.3)
         solid.append(sample.occupied[before])
         assert float(sample.occupied[sample.hidden].float().mean()) > 0.1

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from plain_decoder import PlainDecoder
 from torch import nn
 
 from img2three_ros.geometry.contraction import ContractedGrid
@@ -23,26 +24,10 @@ def state(solid_beyond: float = math.inf) -> SceneState:
     return SceneState(volume, torch.zeros(2, *GRID.shape), torch.zeros(1, 4, 24, 24))
 
 
-class Plain(SceneDecoder):
-    """Density of feature 0, red where it is solid: the layers pass it on."""
-
-    def __init__(self) -> None:
-        super().__init__(GRID, features=4, hidden=8)
-        for layer in (self.layers[0], self.layers[2], self.answer):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        self.layers[0].weight.data[0, 0] = 20.0  # SiLU: 20 where solid, 0 elsewhere
-        self.layers[2].weight.data[0, 0] = 1.0
-        self.answer.weight.data[0, 0] = 1.0
-        self.answer.bias.data[0] = -10.0
-        self.answer.weight.data[1, 0] = 2.0
-        self.answer.bias.data[1] = -20.0
-        self.answer.weight.data[2, 0] = 1.0
-
-
 def test_query_by_hand() -> None:
     with torch.no_grad():
-        answer = Plain().query(state(3.0), torch.tensor([[4.6, 0.2, 0.0], [1.0, 0.2, 0.0], [500.0, 0.0, 0.0]]))
+        points = torch.tensor([[4.6, 0.2, 0.0], [1.0, 0.2, 0.0], [500.0, 0.0, 0.0]])
+        answer = PlainDecoder(GRID).query(state(3.0), points)
     assert answer.occupancy[0] > 5.0 > -5.0 > answer.occupancy[1]
     assert float(answer.density[0]) == pytest.approx(20.0, abs=0.1) and float(answer.density[1]) < 1e-3
     assert answer.inside.tolist() == [True, True, False]
@@ -52,7 +37,7 @@ def test_query_by_hand() -> None:
 def test_a_ray_ends_at_the_surface() -> None:
     distances = torch.linspace(0.2, 6.0, 59)[None].expand(2, -1)
     directions = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
-    decoder = Plain()
+    decoder = PlainDecoder(GRID)
     with torch.no_grad():
         widths = torch.full_like(distances, 0.1)
         rays = march(decoder, state(3.0), torch.zeros(2, 3), directions, distances, widths, GREY)

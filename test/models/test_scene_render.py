@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from plain_decoder import PlainDecoder
 from torch import nn
 
 from img2three_ros.geometry.contraction import ContractedGrid
@@ -26,21 +27,6 @@ def camera(y: float = 0.0, z: float = 0.6, back: bool = False) -> torch.Tensor:
     return pose
 
 
-class Plain(SceneDecoder):
-    """Dense and red where feature 0 is positive."""
-
-    def __init__(self) -> None:
-        super().__init__(GRID, features=4, hidden=8)
-        for layer in (self.layers[0], self.layers[2], self.answer):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        self.layers[0].weight.data[0, 0] = 20.0
-        self.layers[2].weight.data[0, 0] = 1.0
-        self.answer.weight.data[1, 0], self.answer.bias.data[1] = 2.0, -20.0
-        self.answer.weight.data[2, 0] = 1.0
-        self.answer.bias.data[3:5] = -9.0
-
-
 def state() -> SceneState:
     volume = torch.zeros(4, *GRID.shape)
     centres = GRID.centres()
@@ -56,7 +42,7 @@ def seen(depth: float = WALL + 0.2) -> SeenImage:
 
 
 def test_a_wall_from_a_new_place() -> None:
-    picture = SceneRenderer(Plain(), state(), GREY).picture(INTRINSICS, camera(y=1.0), (24, 32))
+    picture = SceneRenderer(PlainDecoder(GRID), state(), GREY).picture(INTRINSICS, camera(y=1.0), (24, 32))
     assert picture.colours.shape == (24, 32, 3) and not bool(picture.looked_up.any())
     middle = picture.depth[8:16]
     assert float((middle - WALL).abs().max()) < 0.5  # along the optical axis: the same in every column
@@ -64,7 +50,7 @@ def test_a_wall_from_a_new_place() -> None:
 
 
 def test_behind_the_vehicle_is_sky() -> None:
-    decoder = Plain()
+    decoder = PlainDecoder(GRID)
     picture = SceneRenderer(decoder, state(), GREY).picture(INTRINSICS, camera(back=True), (24, 32))
     assert bool(picture.depth.isinf().all())
     u, v = (3 - 15.5) / 24.0, (5 - 11.5) / 24.0
@@ -73,7 +59,7 @@ def test_behind_the_vehicle_is_sky() -> None:
 
 
 def test_colours_are_looked_up_where_an_image_shows_the_surface() -> None:
-    picture = SceneRenderer(Plain(), state(), GREY, [seen()]).picture(INTRINSICS, camera(y=0.5), (24, 32))
+    picture = SceneRenderer(PlainDecoder(GRID), state(), GREY, [seen()]).picture(INTRINSICS, camera(y=0.5), (24, 32))
     assert bool(picture.looked_up[12, 8:24].all())
     # Half a metre to the left, what was ahead of the vehicle lies 24 * 0.5 / 6.2 = 1.9 pixels to the right.
     row = picture.colours[12]
@@ -82,13 +68,14 @@ def test_colours_are_looked_up_where_an_image_shows_the_surface() -> None:
 
 
 def test_an_image_that_shows_something_else_there_is_not_asked() -> None:
-    picture = SceneRenderer(Plain(), state(), GREY, [seen(depth=3.0)]).picture(INTRINSICS, camera(y=0.5), (24, 32))
+    renderer = SceneRenderer(PlainDecoder(GRID), state(), GREY, [seen(depth=3.0)])
+    picture = renderer.picture(INTRINSICS, camera(y=0.5), (24, 32))
     assert not bool(picture.looked_up.any()) and float(picture.colours[12, 16, 0]) > 0.9
 
 
 def test_the_image_that_looks_most_alike_decides() -> None:
     other = SeenImage(torch.ones(3, 24, 32), torch.full((24, 32), WALL + 0.2), INTRINSICS, camera(y=5.0))
-    renderer = SceneRenderer(Plain(), state(), GREY, [other, seen()])
+    renderer = SceneRenderer(PlainDecoder(GRID), state(), GREY, [other, seen()])
     near = renderer.picture(INTRINSICS, camera(y=0.2), (24, 32)).colours[12, 12]
     assert float(near[1]) > 0.7 and float(near[0]) < 0.35
 
@@ -106,7 +93,7 @@ def test_a_veil_before_a_gap_stays_a_veil() -> None:
     scene = state()
     centres = GRID.centres()
     scene.volume[0] = torch.where((centres[..., 0] > 2.8) & (centres[..., 0] < 3.2), -0.25, scene.volume[0])
-    decoder = Plain()
+    decoder = PlainDecoder(GRID)
     decoder.answer.bias.data[1] = -30.0 + 0.8  # density of the layer about 1 / m, of the wall some 10 / m
     decoder.layers[0].bias.data[0] = 10.0
     picture = SceneRenderer(decoder, scene, GREY).picture(INTRINSICS, camera(), (24, 32))
