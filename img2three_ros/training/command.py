@@ -92,8 +92,8 @@ def scene(
     values.update(_pair(text) for text in override or [])
     chosen: SceneTrainConfig = with_overrides(SceneTrainConfig(), values)
     depth_network, network = starting_scene_network(chosen)
-    train(SceneTask(depth_network, chosen.objective), network, *scene_sources(chosen), output, chosen,
-          report=lambda text: typer.echo(text))
+    task = SceneTask(depth_network, network.config, chosen.objective, chosen.faults)
+    train(task, network, *scene_sources(chosen), output, chosen, report=lambda text: typer.echo(text))
 
 
 def read_settings(path: Path | None) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .task import Arithmetic, Task
 from .validation import SCORES, Estimate, picture, validate
 
 
-class DepthTask(Task[ViewGroup]):
+class DepthTask(Task[ViewGroup, ViewGroup]):
     """View groups -> ``models.depth_network.DepthNetwork``."""
 
     parts, scores = PARTS, SCORES
@@ -35,14 +35,14 @@ class DepthTask(Task[ViewGroup]):
     def from_arrays(arrays: dict[str, object]) -> ViewGroup:
         return from_arrays(arrays)
 
-    def on_device(self, sample: ViewGroup, device: torch.device) -> ViewGroup:
+    def ready(self, sample: ViewGroup, device: torch.device, arithmetic: Arithmetic) -> ViewGroup:
         return on_device(sample, device)
 
-    def augmented(self, sample: ViewGroup, mirror: bool, light: int, strength: float) -> ViewGroup:
-        return relit(mirrored(sample) if mirror else sample, light, strength)
+    def augmented(self, ready: ViewGroup, mirror: bool, light: int, strength: float) -> ViewGroup:
+        return relit(mirrored(ready) if mirror else ready, light, strength)
 
-    def images(self, sample: ViewGroup) -> int:
-        return len(sample.images)
+    def images(self, ready: ViewGroup) -> int:
+        return len(ready.images)
 
     def loss(self, network: nn.Module, samples: list[ViewGroup], arithmetic: Arithmetic,
              ) -> tuple[Tensor, Mapping[str, Tensor]]:

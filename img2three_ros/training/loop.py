@@ -44,8 +44,8 @@ class TrainingSummary:
     stopped: str
 
 
-def train(task: Task[Any], network: nn.Module, source: SampleSource[Any], held_out: SampleSource[Any], output: Path,
-          config: TrainingConfig, report: Report = print) -> TrainingSummary:
+def train(task: Task[Any, Any], network: nn.Module, source: SampleSource[Any], held_out: SampleSource[Any],
+          output: Path, config: TrainingConfig, report: Report = print) -> TrainingSummary:
     """Train ``network`` (on the CPU) for ``task`` on ``source``, validate on ``held_out``, into the folder
     ``output``; where the folder holds a checkpoint, go on from there, exactly as if it had never stopped.
 
@@ -60,7 +60,7 @@ def train(task: Task[Any], network: nn.Module, source: SampleSource[Any], held_o
 class Trainer:
     """One process of a training. ``run`` does the steps; see ``train``."""
 
-    def __init__(self, task: Task[Any], network: nn.Module, source: SampleSource[Any], held_out: SampleSource[Any],
+    def __init__(self, task: Task[Any, Any], network: nn.Module, source: SampleSource[Any], held_out: SampleSource[Any],
                  output: Path, config: TrainingConfig, group: Processes, report: Report) -> None:
         self.task = task
         self.config, self.group, self.report, self.output = config, group, report, output
@@ -212,13 +212,13 @@ class Trainer:
         self.report(f"going on from '{path}' at step {self.progress.step}"
                     + (f"; settings that changed: {', '.join(changed)}" if changed else ""))
 
-    def _my_lanes(self) -> list[LaneSamples[Any]]:
+    def _my_lanes(self) -> list[LaneSamples[Any, Any]]:
         """The lanes this process computes; they share its rendering processes."""
         mine = range(self.group.rank, self.lanes, self.group.count)
         workers = self.config.data.workers
         data = replace(self.config.data, workers=max(workers // len(mine), 1) if workers else 0)
         return [LaneSamples(self.task, self.source, data, self.config.seed, self.plan, self.progress.step,
-                            Lane(number, self.lanes), self.group.device) for number in mine]
+                            Lane(number, self.lanes), self.group.device, self._arithmetic) for number in mine]
 
     def _check_lanes(self) -> None:
         if self.lanes % self.group.count:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, NamedTuple
@@ -24,7 +25,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from .settings import DataConfig, Stage
-from .task import Sample, SampleSource, Task
+from .task import Arithmetic, Ready, Sample, SampleSource, Task
 
 
 class Use(NamedTuple):
@@ -66,22 +67,22 @@ def uses(seed: int, lane: Lane, reuse: int, spread: int) -> Iterator[Use]:
         yield heapq.heappop(waiting)[1]
 
 
-class LaneSamples(Generic[Sample]):
+class LaneSamples(Generic[Sample, Ready]):
     """Groups of one lane on ``device``, step after step, from ``start`` on; rendered ahead by ``data.workers``
     processes.
 
     waited: seconds the training waited for groups.
     """
 
-    def __init__(self, task: Task[Sample], source: SampleSource[Sample], data: DataConfig, seed: int,
+    def __init__(self, task: Task[Sample, Ready], source: SampleSource[Sample], data: DataConfig, seed: int,
                  stages: Sequence[Stage], start: int, lane: Lane = Lane(0, 1),
-                 device: torch.device | str = "cpu") -> None:
-        self._task = task
+                 device: torch.device | str = "cpu", arithmetic: Arithmetic = nullcontext) -> None:
+        self._task, self._arithmetic = task, arithmetic
         self._source, self._data, self._seed, self._stages, self._lane = source, data, seed, tuple(stages), lane
         self._start, self._device = start, torch.device(device)
         self.waited, self._made = 0.0, 0
 
-    def __iter__(self) -> Iterator[list[Sample]]:
+    def __iter__(self) -> Iterator[list[Ready]]:
         """The groups of each step, augmented, until the last step."""
         begin = 0
         for number, stage in enumerate(self._stages):
@@ -94,7 +95,7 @@ class LaneSamples(Generic[Sample]):
         made, self._made = self._made, 0
         return made
 
-    def _stage(self, number: int, stage: Stage, begin: int) -> Iterator[list[Sample]]:
+    def _stage(self, number: int, stage: Stage, begin: int) -> Iterator[list[Ready]]:
         per_step = stage.groups // self._lane.count
         skipped = max(self._start - begin, 0) * per_step
         wanted = (stage.until - begin) * per_step
@@ -104,13 +105,14 @@ class LaneSamples(Generic[Sample]):
         left = Counter(use.number for use in ahead)
         requests = [Request(first + number, stage.size, stage.views) for number in left]
         rendered = iter(_loader(_Rendering(self._source, requests, self._task.to_arrays), self._data))
-        pool: dict[int, Sample] = {}
-        step: list[Sample] = []
+        pool: dict[int, Ready] = {}
+        step: list[Ready] = []
         for use in ahead:
             if use.number not in pool:
                 began = time.perf_counter()
-                pool[use.number] = self._task.from_arrays(next(rendered))
+                sample = self._task.from_arrays(next(rendered))
                 self.waited += time.perf_counter() - began
+                pool[use.number] = self._task.ready(sample, self._device, self._arithmetic)
             step.append(self._augmented(pool[use.number], Use(first + use.number, use.turn)))
             self._made += use.turn == 0
             left[use.number] -= 1
@@ -120,11 +122,10 @@ class LaneSamples(Generic[Sample]):
                 yield step
                 step = []
 
-    def _augmented(self, sample: Sample, use: Use) -> Sample:
+    def _augmented(self, ready: Ready, use: Use) -> Ready:
         side = random.Random(f"{self._seed} {use.number} side").getrandbits(1)
         light = random.Random(f"{self._seed} {use.number} {use.turn} light").getrandbits(48)
-        return self._task.augmented(self._task.on_device(sample, self._device),
-                                    self._data.mirror and bool((side + use.turn) % 2), light, self._data.light)
+        return self._task.augmented(ready, self._data.mirror and bool((side + use.turn) % 2), light, self._data.light)
 
 
 ToArrays = Callable[[Any], dict[str, object]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from ..data.scene_sample import SceneSample
 from ..models.depth_network import DepthNetwork
 from ..models.scene_decoder import march
-from ..models.scene_network import SceneNetwork, SceneViews, scene_views, view_tables
-from ..models.scene_volume import SceneState
+from ..models.scene_network import SceneNetwork
+from ..models.scene_volume import SceneState, SceneVolume, SceneVolumeConfig
 from ..models.scene_weights import save_scene_network
-from .batches import as_arrays, batch_of, from_arrays, mirrored, on_device
+from .batches import as_arrays, from_arrays, on_device
+from .prepared_scene import PreparedScene, prepared_scene, scene_state
 from .scene_objective import NEAREST, PARTS, SceneObjectiveConfig, ray_distances, scene_objective
 from .task import Arithmetic, Task
 
@@ -26,16 +27,7 @@ _GROUP = "group."
 _OWN = tuple(item.name for item in fields(SceneSample) if item.name != "group")
 
 
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A sample and what the depth network makes of its views: one entry per instant, the newest first."""
-
-    sample: SceneSample
-    instants: list[SceneViews]
-    light: Tensor
-
-
-class SceneTask(Task[SceneSample]):
+class SceneTask(Task[SceneSample, PreparedScene]):
     """Scene samples -> ``models.scene_network.SceneNetwork``.
 
     Scores: IoU of occupied points that are seen, hidden, and hidden if only the depth's own evidence is used; PSNR of
@@ -44,8 +36,10 @@ class SceneTask(Task[SceneSample]):
 
     parts, scores = PARTS, SCORES
 
-    def __init__(self, depth: DepthNetwork, config: SceneObjectiveConfig) -> None:
-        self.depth, self.config = depth, config
+    def __init__(self, depth: DepthNetwork, volume: SceneVolumeConfig, config: SceneObjectiveConfig,
+                 faults: float = 0.2) -> None:
+        self.depth, self.config, self.faults = depth, config, faults
+        self._volume = SceneVolume(volume)  # only for its tables
 
     @staticmethod
     def to_arrays(sample: SceneSample) -> dict[str, object]:
@@ -57,60 +51,29 @@ class SceneTask(Task[SceneSample]):
         views = {name.removeprefix(_GROUP): value for name, value in arrays.items() if name.startswith(_GROUP)}
         return SceneSample(from_arrays(views), **{name: torch.from_numpy(arrays[name]) for name in _OWN})
 
-    def on_device(self, sample: SceneSample, device: torch.device) -> SceneSample:
+    def ready(self, sample: SceneSample, device: torch.device, arithmetic: Arithmetic) -> PreparedScene:
         moved = {name: getattr(sample, name).to(device, non_blocking=True) for name in _OWN}
-        return SceneSample(on_device(sample.group, device), **moved)
+        return prepared_scene(SceneSample(on_device(sample.group, device), **moved), self.depth, self._volume,
+                              arithmetic)
 
-    def augmented(self, sample: SceneSample, mirror: bool, light: int, strength: float) -> SceneSample:
-        return mirrored_scene(sample) if mirror else sample  # in its own light: colours of rays are those of the images
+    def augmented(self, ready: PreparedScene, mirror: bool, light: int, strength: float) -> PreparedScene:
+        """In its own light: colours of rays are those of the images. ``light`` draws which cameras are missing."""
+        return (ready.mirrored(self._volume.config.grid) if mirror else ready).with_faults(self.faults, light)
 
-    def images(self, sample: SceneSample) -> int:
-        return len(sample.group.images)
+    def images(self, ready: PreparedScene) -> int:
+        return len(ready.sample.group.images)
 
-    def loss(self, network: nn.Module, samples: list[SceneSample], arithmetic: Arithmetic,
+    def loss(self, network: nn.Module, samples: list[PreparedScene], arithmetic: Arithmetic,
              ) -> tuple[Tensor, Mapping[str, Tensor]]:
         assert isinstance(network, SceneNetwork)
         totals, parts = [], []
-        for sample in samples:
-            prepared = self.prepared(sample, arithmetic)
-            state = self.state(network, prepared, arithmetic)
-            total, found = scene_objective(network.decoder, state, sample, prepared.light, self.config)
+        for prepared in samples:
+            state = scene_state(network, prepared, arithmetic)
+            total, found = scene_objective(network.decoder, state, prepared.sample, prepared.light, self.config)
             totals.append(total)
             parts.append(found)
         return torch.stack(totals).mean(), {name: torch.stack([found[name] for found in parts]).mean()
                                             for name in PARTS}
-
-    @torch.no_grad()
-    def prepared(self, sample: SceneSample, arithmetic: Arithmetic) -> Prepared:
-        """Depth of all views of a sample."""
-        batch = batch_of([sample.group])
-        self.depth.to(batch.images.device)
-        with arithmetic():
-            features = self.depth.encode(batch.images)
-            prediction = self.depth.estimate(features, features, batch.geometry.matching())
-        everything = scene_views(batch.images, sample.group.mask, features, prediction)
-        instants = [everything.select((sample.group.instant == instant).nonzero().squeeze(1))
-                    for instant in range(len(sample.T_now_instant))]
-        return Prepared(sample, instants, light_above(instants[0].colours))
-
-    def state(self, network: SceneNetwork, prepared: Prepared, arithmetic: Arithmetic) -> SceneState:
-        """The state at the newest instant, with those before it remembered; gradients reach the newest alone."""
-        group, poses = prepared.sample.group, prepared.sample.T_now_instant
-        size = (group.images.shape[2], group.images.shape[3])
-        plane, motion = None, None
-        for instant in reversed(range(len(poses))):
-            chosen = (group.instant == instant).nonzero().squeeze(1).tolist()
-            T_instant_now = torch.linalg.inv(poses[instant])
-            tables = view_tables(network.volume, [group.intrinsics[view] for view in chosen],
-                                 [T_instant_now @ group.T_base_camera[view] for view in chosen], size)
-            of = prepared.instants[instant]
-            if instant:
-                with torch.no_grad(), arithmetic():
-                    plane = network.volume.observe(of.views, of.colours, tables, plane, motion)[0]
-                motion = T_instant_now @ poses[instant - 1]
-        with arithmetic():
-            state: SceneState = network.volume(of.views, of.colours, tables, plane, motion)
-        return SceneState(state.volume.float(), state.evidence, state.plane.float())
 
     @torch.no_grad()
     def validate(self, network: nn.Module, samples: Sequence[SceneSample], device: torch.device,
@@ -119,8 +82,8 @@ class SceneTask(Task[SceneSample]):
         rows = []
         for index, sample in enumerate(samples):
             torch.manual_seed(index)
-            prepared = self.prepared(self.on_device(sample, device), arithmetic)
-            rows.append(_scores(network, self.state(network, prepared, arithmetic), prepared))
+            prepared = self.ready(sample, device, arithmetic)
+            rows.append(_scores(network, scene_state(network, prepared, arithmetic), prepared))
         mean = {name: float(np.nanmean([row[name] for row in rows])) for name in SCORES[1:]}
         return {"error": 2.0 - float(np.nansum((mean["iou_seen"], mean["iou_hidden"]))), **mean}
 
@@ -129,8 +92,7 @@ class SceneTask(Task[SceneSample]):
                 arithmetic: Arithmetic) -> NDArray[np.uint8]:
         """Occupancy from above: probability that anything stands between 0.4 and 2 m, and what the depth alone says."""
         assert isinstance(network, SceneNetwork)
-        prepared = self.prepared(self.on_device(sample, device), arithmetic)
-        state = self.state(network, prepared, arithmetic)
+        state = scene_state(network, self.ready(sample, device, arithmetic), arithmetic)
         axis = torch.arange(40.0, -40.0, -0.4, device=device) - 0.2
         x, y, z = torch.meshgrid(axis, axis, torch.arange(0.4, 2.1, 0.4, device=device), indexing="ij")
         points = torch.stack((x, y, z), -1).reshape(-1, 3)
@@ -148,23 +110,7 @@ class SceneTask(Task[SceneSample]):
         save_scene_network(path, network, metadata)
 
 
-def mirrored_scene(sample: SceneSample) -> SceneSample:
-    """The sample as a world mirrored left to right would look (``mirrored`` for its views)."""
-    device = sample.points.device
-    flip = torch.tensor((1.0, -1.0, 1.0), device=device)
-    both = torch.diag(torch.tensor((1.0, -1.0, 1.0, 1.0), dtype=torch.float64, device=device))
-    return replace(sample, group=mirrored(sample.group), points=sample.points * flip, origins=sample.origins * flip,
-                   directions=sample.directions * flip, T_now_instant=both @ sample.T_now_instant @ both)
-
-
-def light_above(colours: Tensor) -> Tensor:
-    """(3,) mean colour of the upper fifth of images (V, 3, h, w), mostly sky; grey without images."""
-    if not len(colours):
-        return colours.new_full((3,), 0.5)
-    return colours[:, :, :max(1, colours.shape[2] // 5)].mean((0, 2, 3))
-
-
-def _scores(network: SceneNetwork, state: SceneState, prepared: Prepared) -> dict[str, float]:
+def _scores(network: SceneNetwork, state: SceneState, prepared: PreparedScene) -> dict[str, float]:
     sample = prepared.sample
     answer = network.decoder.query(state, sample.points)
     hit = _hit(network, state, sample.points) > 0.3

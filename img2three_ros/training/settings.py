@@ -135,6 +135,8 @@ class SceneTrainConfig(TrainingConfig):
                                        "simulated world")
     instants: int = setting(2, "instants that are remembered, the newest included; folders have one", low=1, high=8)
     depth: str = setting("", "weights of the depth network; empty = those of the package")
+    faults: float = setting(0.2, "share of the uses in which the past is missing, and of those in which cameras are",
+                            low=0.0, high=1.0)
     objective: SceneObjectiveConfig = field(default_factory=SceneObjectiveConfig)
 
     @property

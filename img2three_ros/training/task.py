@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 Sample = TypeVar("Sample")
+Ready = TypeVar("Ready")
 Made = TypeVar("Made", covariant=True)
 Arithmetic = Callable[[], AbstractContextManager[object]]
 """The arithmetic that was chosen, bf16 or not, as a context to compute in."""
@@ -26,9 +27,12 @@ class SampleSource(Protocol[Made]):
         """Sample number ``index``: images of size (height, width), as many as ``views`` means."""
 
 
-class Task(ABC, Generic[Sample]):
-    """One kind of samples, network and loss. parts: of the loss, by name. scores: of validation, by name; the first
-    should fall, and where it is lowest the weights are best."""
+class Task(ABC, Generic[Sample, Ready]):
+    """One kind of samples, network and loss. A sample is made ready once, and used as often as the settings say.
+
+    parts: of the loss, by name. scores: of validation, by name; the first should fall, and where it is lowest the
+    weights are best.
+    """
 
     parts: Sequence[str]
     scores: Sequence[str]
@@ -44,19 +48,19 @@ class Task(ABC, Generic[Sample]):
         """The reverse."""
 
     @abstractmethod
-    def on_device(self, sample: Sample, device: torch.device) -> Sample:
-        """The same on a device."""
+    def ready(self, sample: Sample, device: torch.device, arithmetic: Arithmetic) -> Ready:
+        """The sample on a device, with everything that is the same each time it is used."""
 
     @abstractmethod
-    def augmented(self, sample: Sample, mirror: bool, light: int, strength: float) -> Sample:
+    def augmented(self, ready: Ready, mirror: bool, light: int, strength: float) -> Ready:
         """Mirrored or not, in another light: drawn by the seed ``light``, 0 strength = the light it has."""
 
     @abstractmethod
-    def images(self, sample: Sample) -> int:
+    def images(self, ready: Ready) -> int:
         """How many images it has."""
 
     @abstractmethod
-    def loss(self, network: nn.Module, samples: list[Sample], arithmetic: Arithmetic,
+    def loss(self, network: nn.Module, samples: list[Ready], arithmetic: Arithmetic,
              ) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The mean loss of the samples, and its ``parts`` (detached)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class ViewErrors:
     has_sources: bool
 
 
-def held_out_samples(task: Task[Sample], source: SampleSource[Sample], config: ValidationConfig, cache: Path,
+def held_out_samples(task: Task[Sample, Any], source: SampleSource[Sample], config: ValidationConfig, cache: Path,
                      origin: str) -> list[Sample]:
     """The validation samples, made once and kept in ``cache`` for the next start. origin: says where they are from."""
     size = image_size(config.size)

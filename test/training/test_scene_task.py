@@ -15,8 +15,9 @@ from img2three_ros.models.scene_network import SceneNetwork
 from img2three_ros.models.scene_volume import SceneVolumeConfig
 from img2three_ros.models.scene_weights import load_scene_network
 from img2three_ros.training.loop import BEST, LAST, train
+from img2three_ros.training.prepared_scene import light_above, mirrored_scene, prepared_scene, scene_state
 from img2three_ros.training.scene_objective import PARTS, SceneObjectiveConfig, ray_distances
-from img2three_ros.training.scene_task import SCORES, SceneTask, light_above, mirrored_scene
+from img2three_ros.training.scene_task import SCORES, SceneTask
 from img2three_ros.training.settings import SceneTrainConfig
 
 SIZE = (64, 96)
@@ -35,8 +36,8 @@ def sample() -> SceneSample:
 
 def task(**settings: float) -> SceneTask:
     torch.manual_seed(0)
-    return SceneTask(DepthNetwork(DEPTH).eval().requires_grad_(False),
-                     SceneObjectiveConfig(rays=64, samples=16, **settings))
+    return SceneTask(DepthNetwork(DEPTH).eval().requires_grad_(False), SMALL,
+                     SceneObjectiveConfig(rays=64, samples=16, **settings), faults=0.0)
 
 
 def network() -> SceneNetwork:
@@ -78,7 +79,7 @@ def test_the_loss_reaches_every_parameter_and_leaves_depth_alone(sample) -> None
     for parameter in to_train.parameters():
         if not bool(parameter.any()):
             torch.nn.init.normal_(parameter, std=0.05)
-    total, parts = trained.loss(to_train, [sample], nullcontext)
+    total, parts = trained.loss(to_train, [trained.ready(sample, CPU, nullcontext)], nullcontext)
     assert tuple(parts) == PARTS and all(bool(value.isfinite()) for value in parts.values())
     total.backward()
     silent = [name for name, parameter in to_train.named_parameters()
@@ -87,12 +88,41 @@ def test_the_loss_reaches_every_parameter_and_leaves_depth_alone(sample) -> None
     assert all(parameter.grad is None for parameter in trained.depth.parameters())
 
 
+def test_a_mirrored_scene_is_as_good_as_the_scene_of_a_mirrored_sample(sample) -> None:
+    ready = task().ready(sample, CPU, nullcontext)
+    mirrored = ready.mirrored(SMALL.grid)
+    afresh = prepared_scene(mirrored_scene(sample), task().depth, SceneNetwork(SMALL).volume, nullcontext)
+    for one, other in zip(mirrored.instants, afresh.instants, strict=True):
+        for tables, expected in ((one.tables.fine, other.tables.fine), (one.tables.coarse, other.tables.coarse)):
+            for table, wanted in zip(tables, expected, strict=True):
+                where = dict(zip(table.cells.tolist(), table.pixels.tolist(), strict=True))
+                same = [where.get(cell) == pixel for cell, pixel in
+                        zip(wanted.cells.tolist(), wanted.pixels.tolist(), strict=True)]
+                assert sum(same) > 0.98 * max(len(table.cells), len(same))  # halves of pixels round to either side
+    to_use = network()
+    upright, reflected = (scene_state(to_use, scene, nullcontext).evidence for scene in (ready, mirrored))
+    torch.testing.assert_close(reflected.flip(2), upright, atol=1e-5, rtol=1e-5)
+
+
+def test_faults_take_cameras_or_the_past_in_their_share(sample) -> None:
+    ready = task().ready(sample, CPU, nullcontext)
+    assert ready.with_faults(0.0, 1).instants[1].views is ready.instants[1].views
+    drawn = [ready.with_faults(0.5, seed) for seed in range(200)]
+    assert 60 < sum(len(scene.instants) == 1 for scene in drawn) < 140
+    cameras = [len(scene.instants[0].tables.fine) for scene in drawn]
+    assert set(cameras) == {1, 2, 3} and 60 < cameras.count(3) < 140
+    assert all(len(instant.views.colours) == len(instant.tables.coarse)
+               for scene in drawn for instant in scene.instants)
+    scene_state(network(), ready.with_faults(1.0, 3), nullcontext)
+
+
 @pytest.mark.parametrize("part", PARTS)
 def test_each_part_alone_has_a_gradient(sample, part) -> None:
     settings = {name: float(name == part) for name in PARTS}
     to_train = network()
     torch.manual_seed(2)
-    total, _ = task(**settings).loss(to_train, [sample], nullcontext)
+    trained = task(**settings)
+    total, _ = trained.loss(to_train, [trained.ready(sample, CPU, nullcontext)], nullcontext)
     total.backward()
     assert any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in to_train.parameters())
 
