@@ -18,14 +18,15 @@ from ..geometry.contraction import ContractedGrid
 
 
 @dataclass(frozen=True, eq=False)
-class LiftedViews:
-    """V views of one instant, pixels at one scale.
+class LiftedView:
+    """One view and what is known of its pixels.
 
-    features: (V, C, h, w). log_depth, log_scale: (V, h, w), Laplace distribution of the log of metres; confidence:
-    (V, h, w) 0..1. mask: (V, h, w) bool, False = ego vehicle or outside the image.
+    features: (C, h, w). colours: (3, h, w) RGB 0..1. log_depth, log_scale: (h, w), Laplace distribution of the log of
+    metres; confidence: (h, w) 0..1. mask: (h, w) bool, False = ego vehicle or outside the image.
     """
 
     features: Tensor
+    colours: Tensor
     log_depth: Tensor
     log_scale: Tensor
     confidence: Tensor
@@ -84,40 +85,41 @@ def cell_table(blocks: Blocks, intrinsics: Tensor, T_base_camera: Tensor, size: 
                      (depth + extent).log())
 
 
-def evidence(views: LiftedViews, tables: Sequence[CellTable], cells: int) -> Tensor:
+def evidence(views: Sequence[LiftedView], tables: Sequence[CellTable], cells: int, device: torch.device) -> Tensor:
     """(2, cells): probability that a cell is free, and that it is hit, each as the surest of the views says."""
-    free = views.log_depth.new_zeros(cells)
+    free = torch.zeros(cells, device=device)
     hit = torch.zeros_like(free)
-    for number, table in enumerate(tables):
-        beyond, within = _probabilities(views, number, table)
+    for view, table in zip(views, tables, strict=True):
+        beyond, within = _probabilities(view, table)
         free[table.cells] = torch.maximum(free[table.cells], beyond)
         hit[table.cells] = torch.maximum(hit[table.cells], within)
     return torch.stack((free, hit))
 
 
-def lifted(views: LiftedViews, tables: Sequence[CellTable], cells: int) -> Tensor:
-    """(C + 1, cells): features of the pixels whose surface lies in a cell, averaged by that probability, and its sum.
+def lifted(views: Sequence[LiftedView], features: Sequence[Tensor], tables: Sequence[CellTable], cells: int,
+           channels: int, device: torch.device) -> Tensor:
+    """(C + 1, cells): ``features`` (C = channels, h, w) of the pixels whose surface lies in a cell, averaged by that
+    probability, and its sum.
 
     Gradients reach the features, not the depth.
     """
-    channels = views.features.shape[1]
-    total = views.features.new_zeros(cells, channels)
-    weight = views.features.new_zeros(cells)
-    for number, table in enumerate(tables):
-        _, within = _probabilities(views, number, table)
+    total = torch.zeros(cells, channels, device=device)
+    weight = torch.zeros(cells, device=device)
+    for view, of_view, table in zip(views, features, tables, strict=True):
+        _, within = _probabilities(view, table)
         near = (within > 0.01).nonzero().squeeze(1)
         index, share = table.cells[near], within[near]
-        pulled = views.features[number].flatten(1)[:, table.pixels[near]].T
+        pulled = of_view.flatten(1)[:, table.pixels[near]].T
         total = total.index_add(0, index, pulled * share[:, None])
         weight = weight.index_add(0, index, share)
     return torch.cat((total.T / (weight + 0.05), weight[None]))
 
 
 @torch.no_grad()
-def _probabilities(views: LiftedViews, number: int, table: CellTable) -> tuple[Tensor, Tensor]:
+def _probabilities(view: LiftedView, table: CellTable) -> tuple[Tensor, Tensor]:
     """(N,) that the surface lies beyond a cell of the table, and (N,) that it lies in it."""
-    centre, log_scale, confidence, mask = (values[number].flatten()[table.pixels] for values in (
-        views.log_depth, views.log_scale, views.confidence, views.mask))
+    centre, log_scale, confidence, mask = (values.flatten()[table.pixels] for values in (
+        view.log_depth, view.log_scale, view.confidence, view.mask))
     trust = confidence * mask
     inverse = (-log_scale).exp()
     before_near = _laplace((table.log_near - centre) * inverse)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +10,9 @@ from torch.nn import functional
 
 from .depth_network import DepthPrediction
 from .image_encoder import Features
-from .lifting import LiftedViews
+from .lifting import LiftedView
 from .scene_decoder import SceneDecoder
-from .scene_volume import SceneVolume, SceneVolumeConfig, ViewTables
+from .scene_volume import SceneVolume, SceneVolumeConfig, ViewTable
 
 STRIDE = 4
 """The volume takes what is known of every STRIDE x STRIDE pixels of the images."""
@@ -29,33 +28,30 @@ class SceneNetwork(nn.Module):
         self.decoder = SceneDecoder(config.grid, config.features)
 
 
-@dataclass(frozen=True, eq=False)
-class SceneViews:
-    """Views of one instant as the volume takes them. colours: (V, 3, h, w) RGB 0..1."""
-
-    views: LiftedViews
-    colours: Tensor
-
-    def select(self, rows: Tensor) -> SceneViews:
-        """Some of the views."""
-        of = self.views
-        return SceneViews(LiftedViews(of.features[rows], of.log_depth[rows], of.log_scale[rows], of.confidence[rows],
-                                      of.mask[rows]), self.colours[rows])
-
-
-def scene_views(images: Tensor, mask: Tensor, features: Features, prediction: DepthPrediction) -> SceneViews:
+def lifted_views(images: Tensor, mask: Tensor, features: Features, prediction: DepthPrediction) -> list[LiftedView]:
     """What the depth network found in images (V, 3, H, W) RGB 0..1 with masks (V, H, W), at 1 / STRIDE."""
     shown = functional.avg_pool2d(mask[:, None].float(), STRIDE)[:, 0] > 0.5
     log_scale = functional.avg_pool2d(prediction.log_scale.float(), STRIDE)
     confidence = functional.avg_pool2d(torch.sigmoid(prediction.confidence.float()), STRIDE)
-    views = LiftedViews(features.context4.float(), prediction.log_depths[-2].float(), log_scale, confidence, shown)
-    return SceneViews(views, functional.avg_pool2d(images.float(), STRIDE))
+    colours = functional.avg_pool2d(images.float(), STRIDE)
+    return [LiftedView(*of_view) for of_view in zip(
+        features.context4.float(), colours, prediction.log_depths[-2].float(), log_scale, confidence, shown,
+        strict=True)]
 
 
-def view_tables(volume: SceneVolume, intrinsics: Sequence[Tensor], T_base_camera: Sequence[Tensor],
-                size: tuple[int, int]) -> ViewTables:
-    """Tables of cameras: intrinsics (3, 3) in pixels of their images of ``size`` (height, width), poses (4, 4)."""
+def view_table(volume: SceneVolume, intrinsics: Tensor, T_base_camera: Tensor, size: tuple[int, int]) -> ViewTable:
+    """The tables of a camera: intrinsics (3, 3) in pixels of its images of ``size`` (height, width), pose (4, 4)."""
+    return volume.table(at_stride(intrinsics), T_base_camera, (size[0] // STRIDE, size[1] // STRIDE))
+
+
+def at_stride(intrinsics: Tensor) -> Tensor:
+    """Intrinsics (3, 3) of every STRIDE x STRIDE pixels, averaged."""
     shift = 0.5 / STRIDE - 0.5
-    to_small = torch.tensor([[1.0 / STRIDE, 0.0, shift], [0.0, 1.0 / STRIDE, shift], [0.0, 0.0, 1.0]])
-    scaled = [to_small.to(matrix.device) @ matrix for matrix in intrinsics]
-    return volume.tables(scaled, T_base_camera, (size[0] // STRIDE, size[1] // STRIDE))
+    return intrinsics.new_tensor(((1.0 / STRIDE, 0.0, shift), (0.0, 1.0 / STRIDE, shift), (0.0, 0.0, 1.0))) @ intrinsics
+
+
+def light_above(images: Sequence[Tensor]) -> Tensor:
+    """(3,) mean colour of the upper fifths of images (3, h, w), mostly sky; grey without images."""
+    if not images:
+        return torch.full((3,), 0.5)
+    return torch.stack([image[:, :max(1, image.shape[1] // 5)].mean((1, 2)) for image in images]).mean(0)

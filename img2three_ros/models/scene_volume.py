@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from ..geometry.contraction import ContractedGrid
 from .blocks import Residual
-from .lifting import Blocks, CellTable, LiftedViews, cell_table, evidence, lifted
+from .lifting import Blocks, CellTable, LiftedView, cell_table, evidence, lifted
 
 BLOCK = 2
 """The plane has a cell for every BLOCK x BLOCK columns of the grid."""
@@ -39,12 +39,11 @@ class SceneVolumeConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class ViewTables:
-    """Of each view: the cells it looks at (``fine``), and the blocks of cells (``coarse``). Depend on the calibration
-    alone."""
+class ViewTable:
+    """The cells a view looks at (``fine``), and the blocks of cells (``coarse``). Depends on the calibration alone."""
 
-    fine: tuple[CellTable, ...]
-    coarse: tuple[CellTable, ...]
+    fine: CellTable
+    coarse: CellTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,36 +86,35 @@ class SceneVolume(nn.Module):
         self.up1, self.out1 = nn.Conv2d(w2, w1, 1), Residual(w1)
         self.raise_ = nn.Conv2d(w1, levels * config.features * BLOCK * BLOCK, 1)
 
-    def tables(self, intrinsics: Sequence[Tensor], T_base_camera: Sequence[Tensor],
-               size: tuple[int, int]) -> ViewTables:
-        """Tables of cameras: intrinsics (3, 3) in pixels of maps of ``size`` (height, width), poses (4, 4)."""
+    def table(self, intrinsics: Tensor, T_base_camera: Tensor, size: tuple[int, int]) -> ViewTable:
+        """The tables of a camera: intrinsics (3, 3) in pixels of maps of ``size`` (height, width), pose (4, 4)."""
         fine, coarse = Blocks(self.fine_centres, self.fine_edges), Blocks(self.coarse_centres, self.coarse_edges)
-        cameras = list(zip(intrinsics, T_base_camera, strict=True))
-        return ViewTables(*(tuple(cell_table(blocks, matrix, pose, size) for matrix, pose in cameras)
-                            for blocks in (fine, coarse)))
+        return ViewTable(*(cell_table(blocks, intrinsics, T_base_camera, size) for blocks in (fine, coarse)))
 
-    def forward(self, views: LiftedViews, colours: Tensor, tables: ViewTables, past: Tensor | None = None,
+    def forward(self, views: Sequence[LiftedView], tables: Sequence[ViewTable], past: Tensor | None = None,
                 T_past_now: Tensor | None = None) -> SceneState:
-        """The state now, from this instant's views and the plane of the instant before.
+        """The state now, from this instant's views (features of ``context`` channels) and the plane of the instant
+        before.
 
-        views.features: (V, context, h, w); colours: (V, 3, h, w) RGB 0..1 at the same pixels. T_past_now: (4, 4),
-        ``base_link`` now into that of ``past`` (a ``SceneState.plane``); needed with it.
+        T_past_now: (4, 4), ``base_link`` now into that of ``past`` (a ``SceneState.plane``); needed with it.
         """
-        plane, seen = self.observe(views, colours, tables, past, T_past_now)
+        plane, seen = self.observe(views, tables, past, T_past_now)
         _, levels, rows, columns = seen.shape
         raised = self.raise_(functional.silu(self._completed(plane)))
         volume = functional.pixel_shuffle(raised, BLOCK).reshape(self.config.features, levels, rows, columns)
         return SceneState(volume, seen, plane)
 
-    def observe(self, views: LiftedViews, colours: Tensor, tables: ViewTables, past: Tensor | None = None,
+    def observe(self, views: Sequence[LiftedView], tables: Sequence[ViewTable], past: Tensor | None = None,
                 T_past_now: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Plane and evidence of ``forward``, without completing them: all that the next instant needs."""
         levels, rows, columns = self.config.grid.shape
         height, width = rows // BLOCK, columns // BLOCK
-        reduced = self.reduce(torch.cat((views.features, colours - 0.5), 1))
-        of_views = LiftedViews(reduced.float(), views.log_depth, views.log_scale, views.confidence, views.mask)
-        seen = evidence(of_views, tables.fine, levels * rows * columns).reshape(2, levels, rows, columns)
-        pulled = lifted(of_views, tables.coarse, levels * height * width)
+        device = self.fine_centres.device
+        reduced = [self.reduce(torch.cat((view.features, view.colours - 0.5))[None])[0].float() for view in views]
+        seen = evidence(views, [table.fine for table in tables], levels * rows * columns, device)
+        seen = seen.reshape(2, levels, rows, columns)
+        pulled = lifted(views, reduced, [table.coarse for table in tables], levels * height * width, self.config.lift,
+                        device)
         flat = torch.cat((pulled.reshape(1, -1, height, width), _columns_to_channels(seen)), 1)
         plane = self.first(self.enter(flat))
         if past is not None:

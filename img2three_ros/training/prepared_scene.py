@@ -11,24 +11,32 @@ from torch import Tensor
 from ..data.scene_sample import SceneSample
 from ..geometry.contraction import ContractedGrid
 from ..models.depth_network import DepthNetwork
-from ..models.lifting import CellTable, LiftedViews
-from ..models.scene_network import SceneNetwork, SceneViews, scene_views, view_tables
-from ..models.scene_volume import BLOCK, SceneState, SceneVolume, ViewTables
+from ..models.lifting import CellTable, LiftedView
+from ..models.scene_network import SceneNetwork, lifted_views, light_above, view_table
+from ..models.scene_volume import BLOCK, SceneState, SceneVolume, ViewTable
 from .batches import batch_of, mirrored
 from .task import Arithmetic
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedInstant:
-    """views: what is known of the cameras at one instant; tables: where they look, in its ``base_link``."""
+    """views: what is known of each camera at one instant; tables: where it looks, in the ``base_link`` of then."""
 
-    views: SceneViews
-    tables: ViewTables
+    views: tuple[LiftedView, ...]
+    tables: tuple[ViewTable, ...]
 
-    def select(self, rows: list[int]) -> PreparedInstant:
+    def select(self, cameras: list[int]) -> PreparedInstant:
         """Some of the cameras."""
-        return PreparedInstant(self.views.select(torch.tensor(rows, dtype=torch.int64)), ViewTables(
-            *(tuple(tables[row] for row in rows) for tables in (self.tables.fine, self.tables.coarse))))
+        return PreparedInstant(tuple(self.views[row] for row in cameras), tuple(self.tables[row] for row in cameras))
+
+    def mirrored(self, grid: ContractedGrid) -> PreparedInstant:
+        """See ``PreparedScene``."""
+        _, rows, columns = grid.shape
+        return PreparedInstant(
+            tuple(LiftedView(*(values.flip(-1) for values in vars(view).values())) for view in self.views),
+            tuple(ViewTable(*(_mirrored_table(of, view.colours.shape[-1], (rows // step, columns // step))
+                              for of, step in ((table.fine, 1), (table.coarse, BLOCK))))
+                  for view, table in zip(self.views, self.tables, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,19 +49,15 @@ class PreparedScene:
 
     def mirrored(self, grid: ContractedGrid) -> PreparedScene:
         """As a world mirrored left to right would look."""
-        instants = tuple(PreparedInstant(_mirrored_views(instant.views), ViewTables(
-            *(tuple(_mirrored_table(table, instant.views.colours.shape[-1], (rows // step, columns // step))
-                    for table in tables)
-              for tables, step in ((instant.tables.fine, 1), (instant.tables.coarse, BLOCK)))))
-            for instant in self.instants for _, rows, columns in (grid.shape,))
-        return PreparedScene(mirrored_scene(self.sample), instants, self.light)
+        return PreparedScene(mirrored_scene(self.sample), tuple(instant.mirrored(grid) for instant in self.instants),
+                             self.light)
 
     def with_faults(self, share: float, seed: int) -> PreparedScene:
         """In a ``share`` of all cases without the past, in as many with a camera or two missing; the seed draws."""
         random = torch.Generator().manual_seed(seed)
         no_past, fewer = (torch.rand(2, generator=random) < share).tolist()
         instants = self.instants[:1] if no_past else self.instants
-        cameras = len(instants[0].views.colours)
+        cameras = len(instants[0].views)
         lost = int(torch.randint(1, 3, (), generator=random)) if fewer else 0
         kept = sorted(torch.randperm(cameras, generator=random)[:max(cameras - lost, 1)].tolist())
         if len(kept) == cameras:
@@ -72,16 +76,16 @@ def prepared_scene(sample: SceneSample, depth: DepthNetwork, volume: SceneVolume
     with arithmetic():
         features = depth.encode(batch.images)
         prediction = depth.estimate(features, features, batch.geometry.matching())
-    everything = scene_views(batch.images, group.mask, features, prediction)
+    everything = lifted_views(batch.images, group.mask, features, prediction)
     size = (group.images.shape[2], group.images.shape[3])
     instants = []
     for number, pose in enumerate(poses):
-        chosen = (group.instant == number).nonzero().squeeze(1)
+        chosen = (group.instant == number).nonzero().squeeze(1).tolist()
         T_instant_now = torch.linalg.inv(pose)
-        tables = view_tables(volume, [group.intrinsics[view] for view in chosen.tolist()],
-                             [T_instant_now @ group.T_base_camera[view] for view in chosen.tolist()], size)
-        instants.append(PreparedInstant(everything.select(chosen), tables))
-    return PreparedScene(sample, tuple(instants), light_above(instants[0].views.colours))
+        tables = (view_table(volume, group.intrinsics[view], T_instant_now @ group.T_base_camera[view], size)
+                  for view in chosen)
+        instants.append(PreparedInstant(tuple(everything[view] for view in chosen), tuple(tables)))
+    return PreparedScene(sample, tuple(instants), light_above([view.colours for view in instants[0].views]))
 
 
 def scene_state(network: SceneNetwork, prepared: PreparedScene, arithmetic: Arithmetic) -> SceneState:
@@ -91,11 +95,10 @@ def scene_state(network: SceneNetwork, prepared: PreparedScene, arithmetic: Arit
     newest, *past = prepared.instants
     for number, instant in reversed(list(enumerate(past, 1))):
         with torch.no_grad(), arithmetic():
-            plane = network.volume.observe(instant.views.views, instant.views.colours, instant.tables, plane,
-                                           motion)[0]
+            plane = network.volume.observe(instant.views, instant.tables, plane, motion)[0]
         motion = torch.linalg.inv(poses[number]) @ poses[number - 1]
     with arithmetic():
-        state: SceneState = network.volume(newest.views.views, newest.views.colours, newest.tables, plane, motion)
+        state: SceneState = network.volume(newest.views, newest.tables, plane, motion)
     return SceneState(state.volume.float(), state.evidence, state.plane.float())
 
 
@@ -106,19 +109,6 @@ def mirrored_scene(sample: SceneSample) -> SceneSample:
     both = torch.diag(torch.tensor((1.0, -1.0, 1.0, 1.0), dtype=torch.float64, device=device))
     return replace(sample, group=mirrored(sample.group), points=sample.points * flip, origins=sample.origins * flip,
                    directions=sample.directions * flip, T_now_instant=both @ sample.T_now_instant @ both)
-
-
-def light_above(colours: Tensor) -> Tensor:
-    """(3,) mean colour of the upper fifth of images (V, 3, h, w), mostly sky; grey without images."""
-    if not len(colours):
-        return colours.new_full((3,), 0.5)
-    return colours[:, :, :max(1, colours.shape[2] // 5)].mean((0, 2, 3))
-
-
-def _mirrored_views(of: SceneViews) -> SceneViews:
-    views = of.views
-    return SceneViews(LiftedViews(*(values.flip(-1) for values in (
-        views.features, views.log_depth, views.log_scale, views.confidence, views.mask))), of.colours.flip(-1))
 
 
 def _mirrored_table(table: CellTable, width: int, plane: tuple[int, int]) -> CellTable:

@@ -7,24 +7,25 @@ import pytest
 import torch
 
 from img2three_ros.geometry.contraction import ContractedGrid
-from img2three_ros.models.lifting import Blocks, LiftedViews, cell_table, evidence, lifted
+from img2three_ros.models.lifting import Blocks, LiftedView, cell_table, evidence, lifted
 
 pytestmark = pytest.mark.usefixtures("limited_torch_threads")
 GRID = ContractedGrid(near=20.0, side=64)
 CELLS = int(np.prod(GRID.shape))
 SIZE = (24, 32)
+CPU = torch.device("cpu")
 INTRINSICS = torch.tensor([[20.0, 0.0, 15.5], [0.0, 20.0, 11.5], [0.0, 0.0, 1.0]])
 T_BASE_CAMERA = torch.tensor([[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 1.4], [0, 0, 0, 1]],
                              dtype=torch.float64)
 
 
-def views(depth: float, scale: float = 0.02, confidence: float = 1.0) -> LiftedViews:
+def view(depth: float, scale: float = 0.02, confidence: float = 1.0) -> LiftedView:
     def plane(value: float) -> torch.Tensor:
-        return torch.full((1, *SIZE), value)
+        return torch.full(SIZE, value)
 
-    rows = torch.arange(SIZE[0] * SIZE[1], dtype=torch.float32).reshape(1, 1, *SIZE)
-    return LiftedViews(rows.expand(1, 2, -1, -1).clone(), plane(math.log(depth)), plane(math.log(scale)),
-                       plane(confidence), torch.ones(1, *SIZE, dtype=torch.bool))
+    rows = torch.arange(SIZE[0] * SIZE[1], dtype=torch.float32).reshape(1, *SIZE)
+    return LiftedView(rows.expand(2, -1, -1).clone(), torch.zeros(3, *SIZE), plane(math.log(depth)),
+                      plane(math.log(scale)), plane(confidence), torch.ones(SIZE, dtype=torch.bool))
 
 
 def table(step: int = 1):
@@ -60,7 +61,7 @@ def test_near_and_far_side_by_hand() -> None:
 
 
 def test_free_hit_and_nothing_along_a_ray_by_hand() -> None:
-    free, hit = evidence(views(10.2, scale=0.02, confidence=0.9), [table()], CELLS)
+    free, hit = evidence([view(10.2, scale=0.02, confidence=0.9)], [table()], CELLS, CPU)
 
     def before(distance: float) -> float:
         x = math.log(distance / 10.2) / 0.02
@@ -73,22 +74,22 @@ def test_free_hit_and_nothing_along_a_ray_by_hand() -> None:
 
 
 def test_masked_pixels_say_nothing() -> None:
-    masked = views(10.0)
+    masked = view(10.0)
     masked.mask[:] = False
-    assert not bool(evidence(masked, [table()], CELLS).any())
+    assert not bool(evidence([masked], [table()], CELLS, CPU).any())
 
 
 def test_the_surest_view_decides() -> None:
-    one, other = views(10.0, confidence=0.4), views(5.0, confidence=0.9)
-    both = LiftedViews(*(torch.cat((a, b)) for a, b in zip(vars(one).values(), vars(other).values(), strict=True)))
-    free, _ = evidence(both, [table(), table()], CELLS)
+    both = [view(10.0, confidence=0.4), view(5.0, confidence=0.9)]
+    free, _ = evidence(both, [table(), table()], CELLS, CPU)
     assert at(free, 3.0, 0.2, 1.4) == pytest.approx(0.9, abs=1e-2)
     assert at(free, 8.2, 0.2, 1.4) == pytest.approx(0.4, abs=1e-2)  # the other view has its surface before
 
 
 def test_features_come_from_the_pixels_of_the_surface() -> None:
     count = CELLS // 4
-    pulled = lifted(views(10.2), [table(2)], count)
+    seen = view(10.2)
+    pulled = lifted([seen], [seen.features], [table(2)], count, 2, CPU)
     levels, rows, columns = GRID.shape
     volume = pulled.reshape(3, levels, rows // 2, columns // 2)
     x, y, z = (GRID.cells(torch.tensor([10.2, 0.3, 1.4])) / torch.tensor([2.0, 2.0, 1.0])).long().tolist()
@@ -102,7 +103,7 @@ def test_features_come_from_the_pixels_of_the_surface() -> None:
 
 
 def test_gradients_reach_the_features() -> None:
-    seen = views(10.2)
+    seen = view(10.2)
     seen.features.requires_grad_(True)
-    lifted(seen, [table(2)], CELLS // 4).sum().backward()
+    lifted([seen], [seen.features], [table(2)], CELLS // 4, 2, CPU).sum().backward()
     assert seen.features.grad is not None and float((seen.features.grad != 0).float().mean()) > 0.3

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from img2three_ros.geometry.contraction import ContractedGrid
-from img2three_ros.models.lifting import LiftedViews
+from img2three_ros.models.lifting import LiftedView
 from img2three_ros.models.scene_volume import (
     BLOCK,
     SceneVolume,
     SceneVolumeConfig,
-    ViewTables,
+    ViewTable,
     moved_plane,
 )
 
@@ -36,12 +36,14 @@ def poses(count: int) -> list[Tensor]:
     return found
 
 
-def views(count: int, seed: int = 0) -> tuple[LiftedViews, Tensor, ViewTables]:
+def views(count: int, seed: int = 0, sizes: tuple[tuple[int, int], ...] = (SIZE,),
+          ) -> tuple[list[LiftedView], list[ViewTable]]:
     torch.manual_seed(seed)
-    seen = LiftedViews(torch.randn(count, 8, *SIZE), torch.rand(count, *SIZE) + 1.0, torch.full((count, *SIZE), -3.0),
-                       torch.rand(count, *SIZE), torch.ones(count, *SIZE, dtype=torch.bool))
-    tables = SceneVolume(SMALL).tables([INTRINSICS] * count, poses(count), SIZE)
-    return seen, torch.rand(count, 3, *SIZE), tables
+    chosen = [sizes[number % len(sizes)] for number in range(count)]
+    seen = [LiftedView(torch.randn(8, *size), torch.rand(3, *size), torch.rand(size) + 1.0, torch.full(size, -3.0),
+                       torch.rand(size), torch.ones(size, dtype=torch.bool)) for size in chosen]
+    network = SceneVolume(SMALL)
+    return seen, [network.table(INTRINSICS, pose, size) for pose, size in zip(poses(count), chosen, strict=True)]
 
 
 def awake(network: SceneVolume) -> SceneVolume:
@@ -70,13 +72,11 @@ def test_shapes_with_any_number_of_views(count: int) -> None:
     assert float(state.evidence.min()) >= 0.0 and float(state.evidence.max()) <= 1.0 and bool(state.evidence.any())
 
 
-def test_order_of_views_does_not_matter() -> None:
-    network, (seen, colours, tables) = awake(SceneVolume(SMALL)), views(3)
-    turned = LiftedViews(*(values.flip(0) for values in vars(seen).values()))
-    backwards = ViewTables(tables.fine[::-1], tables.coarse[::-1])
+def test_views_may_differ_in_size_and_their_order_does_not_matter() -> None:
+    network, (seen, tables) = awake(SceneVolume(SMALL)), views(3, sizes=(SIZE, (8, 20)))
     with torch.no_grad():
-        torch.testing.assert_close(network(turned, colours.flip(0), backwards).volume,
-                                   network(seen, colours, tables).volume, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(network(seen[::-1], tables[::-1]).volume, network(seen, tables).volume, atol=1e-4,
+                                   rtol=1e-4)
 
 
 def test_the_past_speaks_and_only_where_it_reaches() -> None:

@@ -11,11 +11,11 @@ from img2three_ros.data.simulated import SimulatedGroupSettings
 from img2three_ros.data.simulated_scenes import SimulatedScenes, SimulatedSceneSettings
 from img2three_ros.geometry.contraction import ContractedGrid
 from img2three_ros.models.depth_network import DepthNetwork, DepthNetworkConfig
-from img2three_ros.models.scene_network import SceneNetwork
+from img2three_ros.models.scene_network import SceneNetwork, light_above
 from img2three_ros.models.scene_volume import SceneVolumeConfig
 from img2three_ros.models.scene_weights import load_scene_network
 from img2three_ros.training.loop import BEST, LAST, train
-from img2three_ros.training.prepared_scene import light_above, mirrored_scene, prepared_scene, scene_state
+from img2three_ros.training.prepared_scene import mirrored_scene, prepared_scene, scene_state
 from img2three_ros.training.scene_objective import PARTS, SceneObjectiveConfig, ray_distances
 from img2three_ros.training.scene_task import SCORES, SceneTask
 from img2three_ros.training.settings import SceneTrainConfig
@@ -93,8 +93,8 @@ def test_a_mirrored_scene_is_as_good_as_the_scene_of_a_mirrored_sample(sample) -
     mirrored = ready.mirrored(SMALL.grid)
     afresh = prepared_scene(mirrored_scene(sample), task().depth, SceneNetwork(SMALL).volume, nullcontext)
     for one, other in zip(mirrored.instants, afresh.instants, strict=True):
-        for tables, expected in ((one.tables.fine, other.tables.fine), (one.tables.coarse, other.tables.coarse)):
-            for table, wanted in zip(tables, expected, strict=True):
+        for tables, expected in zip(one.tables, other.tables, strict=True):
+            for table, wanted in ((tables.fine, expected.fine), (tables.coarse, expected.coarse)):
                 where = dict(zip(table.cells.tolist(), table.pixels.tolist(), strict=True))
                 same = [where.get(cell) == pixel for cell, pixel in
                         zip(wanted.cells.tolist(), wanted.pixels.tolist(), strict=True)]
@@ -109,10 +109,9 @@ def test_faults_take_cameras_or_the_past_in_their_share(sample) -> None:
     assert ready.with_faults(0.0, 1).instants[1].views is ready.instants[1].views
     drawn = [ready.with_faults(0.5, seed) for seed in range(200)]
     assert 60 < sum(len(scene.instants) == 1 for scene in drawn) < 140
-    cameras = [len(scene.instants[0].tables.fine) for scene in drawn]
+    cameras = [len(scene.instants[0].tables) for scene in drawn]
     assert set(cameras) == {1, 2, 3} and 60 < cameras.count(3) < 140
-    assert all(len(instant.views.colours) == len(instant.tables.coarse)
-               for scene in drawn for instant in scene.instants)
+    assert all(len(instant.views) == len(instant.tables) for scene in drawn for instant in scene.instants)
     scene_state(network(), ready.with_faults(1.0, 3), nullcontext)
 
 
@@ -168,6 +167,8 @@ def test_rays_are_sampled_in_order_over_their_length() -> None:
 
 
 def test_light_by_hand() -> None:
-    colours = torch.zeros(1, 3, 10, 4)
-    colours[:, 2, :2] = 0.8
-    torch.testing.assert_close(light_above(colours), torch.tensor([0.0, 0.0, 0.8]))
+    colours = torch.zeros(3, 10, 4)
+    colours[2, :2] = 0.8
+    torch.testing.assert_close(light_above([colours]), torch.tensor([0.0, 0.0, 0.8]))
+    torch.testing.assert_close(light_above([colours, torch.zeros(3, 5, 5)]), torch.tensor([0.0, 0.0, 0.4]))
+    torch.testing.assert_close(light_above([]), torch.full((3,), 0.5))
