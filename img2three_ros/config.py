@@ -73,6 +73,9 @@ class SceneConfig:
     neighbours: bool = setting(True, "match other cameras too; false = each camera only with its own keyframes")
     max_depth: float = setting(100.0, "depth beyond this (such as sky) is not given", unit="m", low=1.0)
     min_confidence: float = setting(0.2, "depth less likely to be right than this is not given", low=0.0, high=1.0)
+    space: bool = setting(True, "also hold the space around the vehicle as one scene: classes of voxels, what is "
+                          "hidden, views from anywhere; false = depth alone, faster")
+    space_weights: str = setting("", "safetensors file of the scene network; empty = those of the package")
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,10 @@ class OccupancyConfig:
     free_range: float = setting(25.0, "beyond this distance one frame alone cannot make a voxel free", unit="m",
                                 low=0.0, dynamic=True)
     max_range: float = setting(50.0, "evidence is taken up to this distance", unit="m", low=1.0, dynamic=True)
+    hidden_threshold: float = setting(0.6, "engine scene: predicted probability from which a voxel that is out of "
+                                      "sight is occupied; 1 = never", low=0.5, high=1.0, dynamic=True)
+    trust_hidden_free: bool = setting(False, "engine scene: a voxel that is out of sight may be free because it is "
+                                      "predicted to be; unsafe", dynamic=True)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,11 @@ UNKNOWN, FREE, OCCUPIED = -1, 0, 1
 """States of a voxel. Everything without evidence is UNKNOWN."""
 
 
+VOXEL_LABELS = ("unknown", "road", "vehicle", "person", "structure", "vegetation", "other")
+"""What an occupied voxel is; its label is the index. 0 = something, nobody knows what."""
+UNKNOWN_LABEL, ROAD_LABEL = 0, 1
+
+
 class InputError(ValueError):
     """Input that cannot be used; the message names the topic or file, the value and the remedy.
 
@@ -154,6 +159,7 @@ class OccupancyVolume:
     origin: (3,) x, y, z of the lower corner of voxel (0, 0, 0), metres.
     voxel_size: edge, metres.
     ground: (Y, X) float32 height of the ground under each column, metres; None = the plane z = 0.
+    label: (Z, Y, X) uint8 index into VOXEL_LABELS, UNKNOWN_LABEL where not occupied; None = nothing looked for classes.
     """
 
     state: NDArray[np.int8]
@@ -161,6 +167,7 @@ class OccupancyVolume:
     origin: NDArray[np.float64]
     voxel_size: float
     ground: NDArray[np.float32] | None = None
+    label: NDArray[np.uint8] | None = None
 
     def centres(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
         """(N, 3) centres x, y, z of the voxels where ``mask`` (Z, Y, X), in C order of the grid."""

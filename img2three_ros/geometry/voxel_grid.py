@@ -12,10 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import OccupancyConfig
-from ..structures import FREE, OCCUPIED, UNKNOWN, OccupancyVolume
-
-OBSTACLE_LABEL, GROUND_LABEL = 0, 1
-"""Labels of occupied voxels: what a vehicle would hit, and the surface it drives on."""
+from ..structures import FREE, OCCUPIED, ROAD_LABEL, UNKNOWN, UNKNOWN_LABEL, OccupancyVolume
 
 
 @dataclass(frozen=True)
@@ -70,6 +67,14 @@ def states_at(volume: OccupancyVolume, points: NDArray[np.floating]) -> NDArray[
     return np.where(inside, states, np.int8(UNKNOWN)).astype(np.int8)
 
 
+def all_centres(volume: OccupancyVolume) -> NDArray[np.float32]:
+    """(Z * Y * X, 3) x, y, z of the centres of all voxels, metres in ``base_link``, in C order of the grid."""
+    axes = [volume.origin[2 - axis] + (np.arange(count) + 0.5) * volume.voxel_size
+            for axis, count in enumerate(volume.state.shape)]
+    z, y, x = np.meshgrid(*(axis.astype(np.float32) for axis in axes), indexing="ij")
+    return np.stack((x, y, z), axis=-1).reshape(-1, 3)
+
+
 def column_centres(volume: OccupancyVolume) -> NDArray[np.float64]:
     """(Y, X, 2) x, y of the centres of the grid's columns, metres in ``base_link``."""
     _, height, width = volume.state.shape
@@ -121,10 +126,14 @@ def occupancy_slice(volume: OccupancyVolume, min_height: float = 0.3, max_height
 
 def voxel_labels(volume: OccupancyVolume, obstacle_height: float = 0.3,
                  ground: NDArray[np.floating] | None = None) -> NDArray[np.uint8]:
-    """(Z, Y, X) uint8: GROUND_LABEL where a voxel is part of the driving surface, else OBSTACLE_LABEL.
+    """(Z, Y, X) uint8 index into VOXEL_LABELS: the volume's own label; where that is unknown, ROAD_LABEL for what is
+    part of the driving surface.
 
     A voxel whose centre lies below ``obstacle_height`` above the ground holds the surface, its noise, or what a
     vehicle drives over. Meaningful for occupied voxels only.
     """
     above = heights_above_ground(volume, ground)
-    return np.where(above < obstacle_height, GROUND_LABEL, OBSTACLE_LABEL).astype(np.uint8)
+    by_height = np.where(above < obstacle_height, ROAD_LABEL, UNKNOWN_LABEL).astype(np.uint8)
+    if volume.label is None:
+        return by_height
+    return np.where(volume.label == UNKNOWN_LABEL, by_height, volume.label)

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..geometry.contraction import ContractedGrid
+from ..structures import VOXEL_LABELS
 from .scene_volume import SceneState
 
-LABELS = ("road", "vehicle", "person", "structure", "vegetation", "other")
+LABELS = VOXEL_LABELS[1:]
 """Classes of occupied points, in the order of ``PointAnswer.label_logits``."""
 
 _AT_ONCE = 1 << 18

@@ -6,10 +6,12 @@ from ..config import Config
 from ..structures import Frame, Reconstruction
 from .choose import choose_device, choose_engine
 from .clouds import depth_image, obstacle_points, point_cloud
+from .completion import completed
 from .fusion import OccupancyFusion
 from .ground import estimate_ground, ground_under
 from .keyframes import KeyframeBuffer
 from .prepare import FramePreparer
+from .scene_space import SceneSpace
 from .timing import StageTimer
 
 
@@ -20,6 +22,9 @@ class ReconstructionPipeline:
     reconstruct  the engine: views of this instant and of earlier keyframes -> depth and confidence
     points       confident depth becomes the dense cloud, the ground under it, and the obstacles above the ground
     fuse         evidence along rays into the tri-state occupancy grid around the vehicle
+    complete     classes, and what is probably there but out of sight, from the engine's scene (``scene`` has one)
+
+    space: the scene of the last frame, to be asked about points and rendered from anywhere; None without one.
     """
 
     def __init__(self, config: Config | None = None) -> None:
@@ -29,6 +34,7 @@ class ReconstructionPipeline:
         self.engine = choose_engine(self.config, self.device)
         self.keyframes = KeyframeBuffer(self.config.keyframes)
         self.fusion = OccupancyFusion(self.config.occupancy, self.device)
+        self.space: SceneSpace | None = None
 
     def process(self, frame: Frame) -> Reconstruction:
         """Reconstruct one frame. Frames come in the order of their stamps; call ``reset`` at a time jump.
@@ -47,6 +53,10 @@ class ReconstructionPipeline:
             depth_images = tuple(depth_image(depth) for depth in geometry.depths)
         with timer.stage("fuse"):
             occupancy = ground_under(self.fusion.update(prepared, geometry), ground)
+        self.space = geometry.space
+        if geometry.space is not None:
+            with timer.stage("complete"):
+                occupancy = completed(occupancy, geometry.space, self.config.occupancy)
         self.keyframes.add(prepared)
         return Reconstruction(
             stamp=frame.stamp, base_frame=frame.base_frame, cloud=cloud, obstacles=obstacles,
@@ -64,6 +74,7 @@ class ReconstructionPipeline:
         self.engine.reset()
         self.keyframes.reset()
         self.fusion.reset()
+        self.space = None
 
     def reconfigure(self, config: Config) -> None:
         """Take over the settings that may change while running (``dynamic``)."""

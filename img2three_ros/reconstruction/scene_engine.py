@@ -20,6 +20,8 @@ from ..models.depth_network import DepthPrediction
 from ..models.depth_weights import load_depth_network
 from ..models.image_encoder import Features
 from ..models.matching import MatchGeometry
+from ..models.scene_network import lifted_views
+from ..models.scene_weights import load_scene_network
 from ..structures import InputError
 from .ego_mask import EgoMask
 from .keyframe_alignment import aligned_keyframes
@@ -32,10 +34,12 @@ from .scene_memory import (
     padded_mask,
     padded_size,
 )
+from .scene_space import SpaceBuilder, SpaceView
 from .sources import Source, choose_sources, parallax_notes
 from .views import DepthView, Geometry, PreparedFrame, View
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "scene_depth.safetensors"
+SHIPPED_SPACE_WEIGHTS = SHIPPED_WEIGHTS.with_name("scene_space.safetensors")
 _CPU_BATCH = 1
 """Views a CPU works on together: larger batches leave its caches."""
 _CUDA_BATCH = 12
@@ -63,15 +67,25 @@ class SceneEngine:
             self.network.to(memory_format=torch.channels_last)
         self.ego_mask = EgoMask()
         self._memory = SceneMemory()
+        self._space: SpaceBuilder | None = None
+        if config.space:
+            network = load_scene_network(space_weights_file(config.space_weights))
+            if network.config.context != self.network.config.context[0]:
+                raise InputError("checkpoint", f"the scene network takes features of {network.config.context} channels,"
+                                 f" the depth network gives {self.network.config.context[0]}: their weights do not "
+                                 "belong together (scene.weights, scene.space_weights)")
+            self._space = SpaceBuilder(network, device, self._arithmetic)
 
     def reset(self) -> None:
-        """Forget the past: remembered features and learned masks."""
+        """Forget the past: remembered features, the scene, and learned masks."""
         self._memory.reset()
+        if self._space is not None:
+            self._space.reset()
         self.ego_mask.reset()
 
     @torch.inference_mode()
     def reconstruct(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> Geometry:
-        """Depth and confidence of every view of ``frame``; keyframes with ego poses, oldest first."""
+        """Depth and confidence of every view of ``frame``, and the scene; keyframes with ego poses, oldest first."""
         self.ego_mask.learn_frame(frame, keyframes, lambda of, view: self._memory.of(of, view).pyramid)
         keyframes = aligned_keyframes(frame, keyframes, self._memory.frame)
         encoded = self._encode(frame, frame.views)
@@ -79,13 +93,15 @@ class SceneEngine:
                                                       self.config.neighbours), self._mask(view), features)
                       for view, features in zip(frame.views, encoded, strict=True)]
         self._encode_sources(references)
-        depths: dict[str, DepthView] = {}
+        found: dict[str, SpaceView] = {}
         for group in self._batches(references):
-            for reference, depth in zip(group, self._estimate(group), strict=True):
-                depths[reference.view.name] = depth
-                self._memory.of(frame, reference.view).keep(depth)
+            for reference, of_view in zip(group, self._estimate(group), strict=True):
+                found[reference.view.name] = of_view
+                self._memory.of(frame, reference.view).keep(of_view.depth)
         blind = [reference.view.name for reference in references if not reference.sources]
-        return Geometry(tuple(depths[view.name] for view in frame.views), parallax_notes(frame, keyframes, blind))
+        views = [found[view.name] for view in frame.views]
+        space = self._space.build(frame, views) if self._space is not None else None
+        return Geometry(tuple(view.depth for view in views), parallax_notes(frame, keyframes, blind), space)
 
     def _encode(self, frame: PreparedFrame, views: Sequence[View]) -> list[Features]:
         """Features (1, C, h, w) of each view; the part that is matched is remembered."""
@@ -112,16 +128,20 @@ class SceneEngine:
             groups.setdefault(padded_size(reference.view.size), []).append(reference)
         return [group[start:start + limit] for group in groups.values() for start in range(0, len(group), limit)]
 
-    def _estimate(self, group: Sequence[_Reference]) -> list[DepthView]:
-        """Depth of references of one padded size."""
+    def _estimate(self, group: Sequence[_Reference]) -> list[SpaceView]:
+        """Depth of references of one padded size, and what the scene takes of them."""
         sources = {(source.frame.stamp, source.view.name): source
                    for reference in group for source in reference.sources}
         views = [self._matching(source) for source in sources.values()] or [for_matching(group[0].features)]
         geometry = self._geometry(group, list(sources), list(sources.values()))
+        features = joined([reference.features for reference in group])
         with self._arithmetic():
-            prediction = self.network.estimate(joined([reference.features for reference in group]),
-                                               joined_for_matching(views), geometry)
-        return [self._depth_view(reference, prediction, row) for row, reference in enumerate(group)]
+            prediction = self.network.estimate(features, joined_for_matching(views), geometry)
+        images = torch.stack([padded_image(reference.view.image) for reference in group])
+        lifted = lifted_views(images, geometry.mask, features, prediction)
+        size = padded_size(group[0].view.size)
+        return [SpaceView(self._depth_view(reference, prediction, row), lifted[row], size)
+                for row, reference in enumerate(group)]
 
     def _geometry(self, group: Sequence[_Reference], names: list[tuple[int, str]], sources: list[Source],
                   ) -> MatchGeometry:
@@ -171,16 +191,25 @@ class SceneEngine:
 
 def weights_file(path: str) -> Path:
     """The file of weights that ``scene.weights`` means. Raises InputError if there is none."""
+    return _file_of("scene.weights", path, SHIPPED_WEIGHTS, "take engine 'sweep'")
+
+
+def space_weights_file(path: str) -> Path:
+    """The file of weights that ``scene.space_weights`` means. Raises InputError if there is none."""
+    return _file_of("scene.space_weights", path, SHIPPED_SPACE_WEIGHTS, "set scene.space to false")
+
+
+def _file_of(parameter: str, path: str, shipped: Path, instead: str) -> Path:
     if path:
         chosen = Path(path).expanduser()
         if not chosen.is_file():
-            raise InputError("checkpoint", f"scene.weights = '{path}': there is no such file; leave it empty for the "
+            raise InputError("checkpoint", f"{parameter} = '{path}': there is no such file; leave it empty for the "
                              "weights that come with the package")
         return chosen
-    if not SHIPPED_WEIGHTS.is_file():
-        raise InputError("checkpoint", f"the weights of engine 'scene' are not installed ({SHIPPED_WEIGHTS}): install "
-                         "the package anew, name a file (scene.weights), or take engine 'sweep'")
-    return SHIPPED_WEIGHTS
+    if not shipped.is_file():
+        raise InputError("checkpoint", f"weights of engine 'scene' are not installed ({shipped}): install the package "
+                         f"anew, name a file ({parameter}), or {instead}")
+    return shipped
 
 
 def computes_in_bf16(precision: str, device: torch.device) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
 from ..geometry.transforms import inverse
 from ..structures import Matrix
+
+if TYPE_CHECKING:
+    from .scene_space import SceneSpace
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +71,12 @@ class DepthView:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """What an engine makes of one instant. notes: plain sentences on what limited it."""
+    """What an engine makes of one instant. notes: plain sentences on what limited it. space: the scene around the
+    vehicle, seen or hidden, from engines that hold one."""
 
     depths: tuple[DepthView, ...]
     notes: tuple[str, ...] = ()
+    space: SceneSpace | None = None
 
 
 class Engine(Protocol):

@@ -1,18 +1,19 @@
 """The grid's indices, and what a 2D planner gets from a column of voxels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from img2three_ros.geometry.voxel_grid import (
-    GROUND_LABEL,
-    OBSTACLE_LABEL,
+    all_centres,
     column_centres,
     occupancy_slice,
     states_at,
     voxel_indices,
     voxel_labels,
 )
-from img2three_ros.structures import FREE, OCCUPIED, UNKNOWN, OccupancyVolume
+from img2three_ros.structures import FREE, OCCUPIED, ROAD_LABEL, UNKNOWN, UNKNOWN_LABEL, OccupancyVolume
 
 PROBABILITY = {FREE: 0.1, OCCUPIED: 0.9, UNKNOWN: 0.5}
 
@@ -60,8 +61,12 @@ def test_slice_follows_the_ground():
 
 def test_labels():
     labels = voxel_labels(column())[:, 0, 0]
-    assert (labels[:3] == GROUND_LABEL).all() and (labels[3:] == OBSTACLE_LABEL).all()
-    assert (voxel_labels(column(), ground=np.array([[1.0]]))[:6, 0, 0] == GROUND_LABEL).all()
+    assert (labels[:3] == ROAD_LABEL).all() and (labels[3:] == UNKNOWN_LABEL).all()
+    assert (voxel_labels(column(), ground=np.array([[1.0]]))[:6, 0, 0] == ROAD_LABEL).all()
+    known = np.zeros((16, 1, 1), np.uint8)
+    known[[1, 5]] = 3
+    labels = voxel_labels(replace(column(), label=known))[:, 0, 0]
+    assert labels.tolist() == [1, 3, 1, 0, 0, 3, *[0] * 10]
 
 
 def test_indices_and_states():
@@ -73,6 +78,7 @@ def test_indices_and_states():
     points = np.array([[1.1, 2.1, 3.1], [2.9, 3.4, 3.9], [9.0, 2.1, 3.1], [np.nan, 0.0, 0.0], [np.inf, 2.1, 3.1]])
     assert states_at(volume, points).tolist() == [state[0, 0, 0], state[1, 2, 3], UNKNOWN, UNKNOWN, UNKNOWN]
     every = volume.centres(np.ones(state.shape, bool))
+    np.testing.assert_allclose(all_centres(volume), every, atol=1e-6)
     assert (states_at(volume, every) == state.ravel()).all()
 
 
