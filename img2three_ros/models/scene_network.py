@@ -1,4 +1,4 @@
-"""The scene network: volume and decoder together, and what the depth network hands to them."""
+"""The scene network: refinement, volume and decoder together, and what the depth network hands to them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .depth_network import DepthPrediction
+from .depth_refinement import DepthRefinement
 from .image_encoder import Features
 from .lifting import LiftedView
 from .scene_decoder import SceneDecoder
@@ -19,11 +20,13 @@ STRIDE = 4
 
 
 class SceneNetwork(nn.Module):
-    """``volume``: views -> state; ``decoder``: state and points -> answers."""
+    """``refine``: views that see the same surfaces -> corrected depth; ``volume``: views -> state; ``decoder``: state
+    and points -> answers."""
 
     def __init__(self, config: SceneVolumeConfig) -> None:
         super().__init__()
         self.config = config
+        self.refine = DepthRefinement(config.context)
         self.volume = SceneVolume(config)
         self.decoder = SceneDecoder(config.grid, config.features)
 

@@ -11,8 +11,9 @@ from torch import Tensor
 from ..data.scene_sample import SceneSample
 from ..geometry.contraction import ContractedGrid
 from ..models.depth_network import DepthNetwork
+from ..models.depth_refinement import Correction, Witness
 from ..models.lifting import CellTable, LiftedView
-from ..models.scene_network import SceneNetwork, lifted_views, light_above, view_table
+from ..models.scene_network import SceneNetwork, at_stride, lifted_views, light_above, view_table
 from ..models.scene_volume import BLOCK, SceneState, SceneVolume, ViewTable
 from .batches import batch_of, mirrored
 from .task import Arithmetic
@@ -20,14 +21,18 @@ from .task import Arithmetic
 
 @dataclass(frozen=True, eq=False)
 class PreparedInstant:
-    """views: what is known of each camera at one instant; tables: where it looks, in the ``base_link`` of then."""
+    """views: what is known of each camera at one instant; tables: where it looks, in the ``base_link`` of then; rows:
+    of the sample's group."""
 
     views: tuple[LiftedView, ...]
     tables: tuple[ViewTable, ...]
+    rows: tuple[int, ...]
 
     def select(self, cameras: list[int]) -> PreparedInstant:
         """Some of the cameras."""
-        return PreparedInstant(tuple(self.views[row] for row in cameras), tuple(self.tables[row] for row in cameras))
+        return PreparedInstant(tuple(self.views[camera] for camera in cameras),
+                               tuple(self.tables[camera] for camera in cameras),
+                               tuple(self.rows[camera] for camera in cameras))
 
     def mirrored(self, grid: ContractedGrid) -> PreparedInstant:
         """See ``PreparedScene``."""
@@ -36,7 +41,7 @@ class PreparedInstant:
             tuple(LiftedView(*(values.flip(-1) for values in vars(view).values())) for view in self.views),
             tuple(ViewTable(*(_mirrored_table(of, view.colours.shape[-1], (rows // step, columns // step))
                               for of, step in ((table.fine, 1), (table.coarse, BLOCK))))
-                  for view, table in zip(self.views, self.tables, strict=True)))
+                  for view, table in zip(self.views, self.tables, strict=True)), self.rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +89,31 @@ def prepared_scene(sample: SceneSample, depth: DepthNetwork, volume: SceneVolume
         T_instant_now = torch.linalg.inv(pose)
         tables = (view_table(volume, group.intrinsics[view], T_instant_now @ group.T_base_camera[view], size)
                   for view in chosen)
-        instants.append(PreparedInstant(tuple(everything[view] for view in chosen), tuple(tables)))
+        instants.append(PreparedInstant(tuple(everything[view] for view in chosen), tuple(tables), tuple(chosen)))
     return PreparedScene(sample, tuple(instants), light_above([view.colours for view in instants[0].views]))
+
+
+def corrections(network: SceneNetwork, prepared: PreparedScene, arithmetic: Arithmetic) -> list[list[Correction]]:
+    """Of each view of the newest instant, after each look; witnesses are the views it was matched with."""
+    group = prepared.sample.group
+    found = {row: view for instant in prepared.instants for row, view in zip(instant.rows, instant.views, strict=True)}
+    T_base_camera = group.T_base_camera
+    result = []
+    for row, view in zip(prepared.instants[0].rows, prepared.instants[0].views, strict=True):
+        seen_by = [other for other in group.sources[row].tolist() if other in found]
+        witnesses = [Witness(found[other], at_stride(group.intrinsics[other]),
+                             torch.linalg.inv(T_base_camera[other]) @ T_base_camera[row]) for other in seen_by]
+        with arithmetic():
+            result.append(network.refine(view, at_stride(group.intrinsics[row]), witnesses))
+    return result
+
+
+def refined_scene(prepared: PreparedScene, found: list[list[Correction]]) -> PreparedScene:
+    """With the depth of the newest instant as corrected in the last look (no gradient)."""
+    newest = prepared.instants[0]
+    views = tuple(Correction(*(values.detach() for values in vars(of_view[-1]).values())).applied(view)
+                  if of_view else view for view, of_view in zip(newest.views, found, strict=True))
+    return replace(prepared, instants=(replace(newest, views=views), *prepared.instants[1:]))
 
 
 def scene_state(network: SceneNetwork, prepared: PreparedScene, arithmetic: Arithmetic) -> SceneState:

@@ -37,6 +37,7 @@ class SceneObjectiveConfig:
     distortion: float = setting(0.01, "spread of what a ray meets (mip-NeRF 360)", low=0.0)
     entropy: float = setting(0.005, "entropy of the opacity of rays", low=0.0)
     variation: float = setting(0.001, "total variation of the volume", low=0.0)
+    refinement: float = setting(1.0, "corrected depth: log error, likelihood, confidence", low=0.0)
     occupied_weight: float = setting(1.5, "how much an occupied point counts against a free one", low=0.0)
     rays: int = setting(768, "rays per step and sample", low=1)
     samples: int = setting(48, "samples of each ray", low=2, high=1024)
@@ -44,7 +45,8 @@ class SceneObjectiveConfig:
 
 PARTS = ("occupancy", "lovasz", "free", "label", "uncertainty", "colour", "depth", "opacity", "distortion", "entropy",
          "variation")
-assert {field.name for field in fields(SceneObjectiveConfig)} == {*PARTS, "occupied_weight", "rays", "samples"}
+assert {field.name for field in fields(SceneObjectiveConfig)} == {*PARTS, "refinement", "occupied_weight", "rays",
+                                                                  "samples"}
 
 
 def scene_objective(decoder: SceneDecoder, state: SceneState, sample: SceneSample, light: Tensor,

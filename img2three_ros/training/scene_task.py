@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..data.scene_sample import SceneSample
+from ..losses.pyramid import sample_depth
 from ..models.depth_network import DepthNetwork
+from ..models.depth_refinement import Correction
 from ..models.scene_decoder import march
 from ..models.scene_network import SceneNetwork
 from ..models.scene_volume import SceneState, SceneVolume, SceneVolumeConfig
 from ..models.scene_weights import save_scene_network
 from .batches import as_arrays, from_arrays, on_device
-from .prepared_scene import PreparedScene, prepared_scene, scene_state
+from .prepared_scene import PreparedScene, corrections, prepared_scene, refined_scene, scene_state
+from .refinement_objective import refinement_objective
 from .scene_objective import NEAREST, PARTS, SceneObjectiveConfig, ray_distances, scene_objective
 from .task import Arithmetic, Task
 
-SCORES = ("error", "iou_seen", "iou_hidden", "iou_hidden_depth", "psnr", "abs_rel")
+SCORES = ("error", "iou_seen", "iou_hidden", "iou_hidden_depth", "psnr", "abs_rel", "depth_before", "depth_look_1",
+          "depth_look_2")
 _GROUP = "group."
 _OWN = tuple(item.name for item in fields(SceneSample) if item.name != "group")
 
@@ -31,10 +35,11 @@ class SceneTask(Task[SceneSample, PreparedScene]):
     """Scene samples -> ``models.scene_network.SceneNetwork``.
 
     Scores: IoU of occupied points that are seen, hidden, and hidden if only the depth's own evidence is used; PSNR of
-    rays of outside views (dB); AbsRel of the distance along own rays. ``error``: 2 - the sum of the two IoU.
+    rays of outside views (dB); AbsRel of the distance along own rays; AbsRel of the depth before refinement and after
+    each look. ``error``: 2 - the sum of the two IoU.
     """
 
-    parts, scores = PARTS, SCORES
+    parts, scores = (*PARTS, "refinement"), SCORES
 
     def __init__(self, depth: DepthNetwork, volume: SceneVolumeConfig, config: SceneObjectiveConfig,
                  faults: float = 0.2) -> None:
@@ -68,12 +73,16 @@ class SceneTask(Task[SceneSample, PreparedScene]):
         assert isinstance(network, SceneNetwork)
         totals, parts = [], []
         for prepared in samples:
-            state = scene_state(network, prepared, arithmetic)
+            corrected = corrections(network, prepared, arithmetic)
+            newest, group = prepared.instants[0], prepared.sample.group
+            rows = list(newest.rows)
+            refinement = refinement_objective(newest.views, corrected, group.depth[rows], group.mask[rows])
+            state = scene_state(network, refined_scene(prepared, corrected), arithmetic)
             total, found = scene_objective(network.decoder, state, prepared.sample, prepared.light, self.config)
-            totals.append(total)
-            parts.append(found)
+            totals.append(total + self.config.refinement * refinement)
+            parts.append({**found, "refinement": refinement.detach()})
         return torch.stack(totals).mean(), {name: torch.stack([found[name] for found in parts]).mean()
-                                            for name in PARTS}
+                                            for name in self.parts}
 
     @torch.no_grad()
     def validate(self, network: nn.Module, samples: Sequence[SceneSample], device: torch.device,
@@ -83,7 +92,9 @@ class SceneTask(Task[SceneSample, PreparedScene]):
         for index, sample in enumerate(samples):
             torch.manual_seed(index)
             prepared = self.ready(sample, device, arithmetic)
-            rows.append(_scores(network, scene_state(network, prepared, arithmetic), prepared))
+            corrected = corrections(network, prepared, arithmetic)
+            state = scene_state(network, refined_scene(prepared, corrected), arithmetic)
+            rows.append({**_scores(network, state, prepared), **_refinement_scores(prepared, corrected)})
         mean = {name: float(np.nanmean([row[name] for row in rows])) for name in SCORES[1:]}
         return {"error": 2.0 - float(np.nansum((mean["iou_seen"], mean["iou_hidden"]))), **mean}
 
@@ -92,7 +103,9 @@ class SceneTask(Task[SceneSample, PreparedScene]):
                 arithmetic: Arithmetic) -> NDArray[np.uint8]:
         """Occupancy from above: probability that anything stands between 0.4 and 2 m, and what the depth alone says."""
         assert isinstance(network, SceneNetwork)
-        state = scene_state(network, self.ready(sample, device, arithmetic), arithmetic)
+        prepared = self.ready(sample, device, arithmetic)
+        prepared = refined_scene(prepared, corrections(network, prepared, arithmetic))
+        state = scene_state(network, prepared, arithmetic)
         axis = torch.arange(40.0, -40.0, -0.4, device=device) - 0.2
         x, y, z = torch.meshgrid(axis, axis, torch.arange(0.4, 2.1, 0.4, device=device), indexing="ij")
         points = torch.stack((x, y, z), -1).reshape(-1, 3)
@@ -103,7 +116,8 @@ class SceneTask(Task[SceneSample, PreparedScene]):
     def said(self, scores: Mapping[str, float]) -> str:
         return (f"held-out IoU seen {scores['iou_seen']:.3f}, hidden {scores['iou_hidden']:.3f} (depth alone "
                 f"{scores['iou_hidden_depth']:.3f}), outside views {scores['psnr']:.2f} dB, depth along own rays "
-                f"{scores['abs_rel']:.3f}")
+                f"{scores['abs_rel']:.3f}; depth {scores['depth_before']:.4f}, refined {scores['depth_look_1']:.4f} "
+                f"{scores['depth_look_2']:.4f}")
 
     def export(self, path: Path, network: nn.Module, metadata: Mapping[str, str]) -> None:
         assert isinstance(network, SceneNetwork)
@@ -130,6 +144,20 @@ def _scores(network: SceneNetwork, state: SceneState, prepared: PreparedScene) -
     return {"iou_seen": iou(occupied, ~sample.hidden), "iou_hidden": iou(occupied, sample.hidden),
             "iou_hidden_depth": iou(hit, sample.hidden), "psnr": float(-10.0 * torch.log10(squared)),
             "abs_rel": float(relative.mean()) if len(relative) else float("nan")}
+
+
+def _refinement_scores(prepared: PreparedScene, corrected: list[list[Correction]]) -> dict[str, float]:
+    """AbsRel at 3-60 m before refinement and after each look: means over views."""
+    group, newest = prepared.sample.group, prepared.instants[0]
+    found: dict[str, list[float]] = {"depth_before": [], "depth_look_1": [], "depth_look_2": []}
+    for row, view, of_view in zip(newest.rows, newest.views, corrected, strict=True):
+        truth = sample_depth(torch.where(group.mask[row], group.depth[row], torch.nan)[None],
+                             tuple(view.log_depth.shape))[0]
+        counts = (truth > 3.0) & (truth < 60.0)
+        depths = [view.log_depth, *((correction.applied(view)).log_depth for correction in of_view)]
+        for name, log_depth in zip(found, depths, strict=False):
+            found[name].append(float(((log_depth.exp() - truth).abs() / truth)[counts].mean()))
+    return {name: float(np.nanmean(values)) if values else float("nan") for name, values in found.items()}
 
 
 def _hit(network: SceneNetwork, state: SceneState, points: Tensor) -> Tensor:
