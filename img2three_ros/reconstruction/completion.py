@@ -36,8 +36,8 @@ def completed(volume: OccupancyVolume, space: SceneSpace, config: OccupancyConfi
     chosen = asked.nonzero().squeeze(1)
     found, labels = _answers(space, centres[chosen])
     hidden = state[chosen] == UNKNOWN
-    solid = hidden & (found >= config.hidden_threshold)
-    empty = hidden & (found <= config.free_threshold) & config.trust_hidden_free
+    solid = hidden & (found >= config.hidden_threshold) & (config.hidden_threshold < 1.0)
+    empty = hidden & ~solid & (found <= config.free_threshold) & config.trust_hidden_free
     predicted = state.clone()
     predicted[chosen[solid]] = OCCUPIED
     predicted[chosen[empty]] = FREE

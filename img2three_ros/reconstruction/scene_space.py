@@ -65,7 +65,7 @@ class SceneSpace:
     @torch.inference_mode()
     def watches(self, points: Tensor) -> Tensor:
         """(N,) bool: points (N, 3) lie in the picture of a camera that gave an image."""
-        cells = self.decoder.grid.cells(points)
+        cells = self.decoder.grid.cells(points.to(self.watched.device, torch.float32))
         inside = self.decoder.grid.inside(cells)
         index = self.decoder.grid.flat_index(torch.where(inside[:, None], cells, 0.0))
         return inside & torch.take(self.watched, index)
@@ -97,7 +97,9 @@ class SpaceBuilder:
         with self._arithmetic():
             state: SceneState = self._network.volume([view.lifted for view in views], tables, plane, motion)
         state = SceneState(state.volume.float(), state.evidence, state.plane.float())
-        self._past = None if frame.T_odom_base is None else (frame.stamp, frame.T_odom_base, state.plane)
+        self._past = None
+        if frame.T_odom_base is not None and bool(state.plane.isfinite().all()):
+            self._past = frame.stamp, frame.T_odom_base, state.plane
         light = light_above([view.lifted.colours for view in views]).to(self._device)
         images = tuple(_seen_image(view.depth) for view in views)
         return SceneSpace(self._network.decoder, state, self._watched(views, tables), light, images)
