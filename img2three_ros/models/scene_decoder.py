@@ -19,8 +19,9 @@ from .scene_volume import SceneState
 LABELS = VOXEL_LABELS[1:]
 """Classes of occupied points, in the order of ``PointAnswer.label_logits``."""
 
-_AT_ONCE = 1 << 18
-"""Cells that are decoded together: all of them would take a gigabyte."""
+_AT_ONCE = 1 << 14
+"""Points that go through the network together, so that what is computed of them stays in the caches of a CPU."""
+
 
 @dataclass(frozen=True, eq=False)
 class PointAnswer:
@@ -57,34 +58,31 @@ class SceneDecoder(nn.Module):
         """points: (N, 3) in ``base_link``, metres."""
         cells = self.grid.cells(points)
         where = self.grid.sampling_grid(cells)[None, None, None]
-        sampled = functional.grid_sample(_known(state)[None], where, align_corners=False)[0, :, 0, 0].T
+        sampled = functional.grid_sample(state.known[None], where, align_corners=False)[0, :, 0, 0].T
         return self._answers(sampled, points, self.grid.inside(cells))
 
     def cells(self, state: SceneState) -> PointAnswer:
         """The answers at the centres of all cells, N = Z * Y * X: what ``query`` says there, without interpolation."""
         centres = self.grid.centres(state.volume.device).reshape(-1, 3)
         everywhere = torch.ones(len(centres), dtype=torch.bool, device=centres.device)
-        pieces = [self._answers(*piece) for piece in zip(*(values.split(_AT_ONCE) for values in (
-            _known(state).flatten(1).T, centres, everywhere)), strict=True)]
-        return PointAnswer(*(torch.cat(values) for values in zip(*(vars(piece).values() for piece in pieces),
-                                                                 strict=True)))
+        return self._answers(state.known.flatten(1).T, centres, everywhere)
 
     def _answers(self, features: Tensor, points: Tensor, inside: Tensor) -> PointAnswer:
-        place = torch.stack((points[:, 2] / 4.0, points[:, :2].norm(dim=1) / 40.0), 1)
-        said = self.answer(self.layers(torch.cat((features, place), 1))).float()
+        parts = zip(features.split(_AT_ONCE), points.split(_AT_ONCE), strict=True)
+        said = torch.cat([self._said(*part) for part in parts])
         return PointAnswer(said[:, 0], functional.softplus(said[:, 1]), torch.sigmoid(said[:, 2:5]), said[:, 6:],
                            said[:, 5], inside)
+
+    def _said(self, features: Tensor, points: Tensor) -> Tensor:
+        place = torch.stack((points[:, 2] / 4.0, points[:, :2].norm(dim=1) / 40.0), 1)
+        said: Tensor = self.answer(self.layers(torch.cat((features, place), 1))).float()
+        return said
 
     def sky_colour(self, directions: Tensor, light: Tensor) -> Tensor:
         """(N, 3) colour 0..1 of directions (N, 3) of unit length in ``base_link`` that meet nothing. light: (3,) mean
         colour of the sky, roughly."""
         known = torch.cat((directions, light.expand(len(directions), 3)), 1)
         return torch.sigmoid(self.sky(known).float() + torch.logit(light.clamp(0.02, 0.98)))
-
-
-def _known(state: SceneState) -> Tensor:
-    """(F + 2, Z, Y, X) float32: features and evidence of every cell."""
-    return torch.cat((state.volume.float(), state.evidence.float()))
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,11 @@ class SceneState:
     volume: Tensor
     evidence: Tensor
     plane: Tensor
+
+    @cached_property
+    def known(self) -> Tensor:
+        """(F + 2, Z, Y, X) float32: features and evidence of every cell."""
+        return torch.cat((self.volume.float(), self.evidence.float()))
 
 
 class SceneVolume(nn.Module):

@@ -22,8 +22,6 @@ from .scene_space import SceneSpace
 _SURE_OF_LABEL = 0.5
 _BELOW_GROUND = 0.75
 """Voxels whose centre lies deeper, in voxels, are not predicted."""
-_AT_ONCE = 1 << 16
-"""Points that are decoded together, so that what is computed of them stays in the caches of a CPU."""
 
 
 def completed(volume: OccupancyVolume, space: SceneSpace, config: OccupancyConfig) -> OccupancyVolume:
@@ -56,13 +54,8 @@ def completed(volume: OccupancyVolume, space: SceneSpace, config: OccupancyConfi
 
 def _answers(space: SceneSpace, points: Tensor) -> tuple[Tensor, Tensor]:
     """Occupancy probability (N,) of points (N, 3), and their labels (N,) uint8."""
-    probabilities, labels = [], []
-    for part in points.split(_AT_ONCE):
-        answer = space.query(part)
-        probabilities.append(torch.where(answer.inside, torch.sigmoid(answer.occupancy), 0.5))
-        share, best = torch.softmax(answer.label_logits, 1).max(1)
-        sure = answer.inside & (share >= _SURE_OF_LABEL)
-        labels.append(torch.where(sure, best + 1, UNKNOWN_LABEL).to(torch.uint8))
-    if not probabilities:
-        return points.new_zeros(0), points.new_zeros(0, dtype=torch.uint8)
-    return torch.cat(probabilities), torch.cat(labels)
+    answer = space.query(points)
+    share, best = torch.softmax(answer.label_logits, 1).max(1)
+    sure = answer.inside & (share >= _SURE_OF_LABEL)
+    return (torch.where(answer.inside, torch.sigmoid(answer.occupancy), 0.5),
+            torch.where(sure, best + 1, UNKNOWN_LABEL).to(torch.uint8))

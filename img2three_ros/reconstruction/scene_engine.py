@@ -6,7 +6,6 @@ it may be a keyframe.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ..config import SceneConfig
-from ..models.depth_network import DepthPrediction
 from ..models.depth_weights import load_depth_network
 from ..models.image_encoder import Features
 from ..models.matching import MatchGeometry
@@ -34,9 +32,10 @@ from .scene_memory import (
     padded_mask,
     padded_size,
 )
+from .scene_refinement import Estimate, Refiner
 from .scene_space import SpaceBuilder, SpaceView
 from .sources import Source, choose_sources, parallax_notes
-from .views import DepthView, Geometry, PreparedFrame, View
+from .views import Geometry, PreparedFrame, View
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "scene_depth.safetensors"
 SHIPPED_SPACE_WEIGHTS = SHIPPED_WEIGHTS.with_name("scene_space.safetensors")
@@ -68,6 +67,7 @@ class SceneEngine:
         self.ego_mask = EgoMask()
         self._memory = SceneMemory()
         self._space: SpaceBuilder | None = None
+        self._refine: Refiner | None = None
         if config.space:
             network = load_scene_network(space_weights_file(config.space_weights))
             if network.config.context != self.network.config.context[0]:
@@ -75,13 +75,18 @@ class SceneEngine:
                                  f" the depth network gives {self.network.config.context[0]}: their weights do not "
                                  "belong together (scene.weights, scene.space_weights)")
             self._space = SpaceBuilder(network, device, self._arithmetic)
+            self._refine = Refiner(network.refine, self._memory, self._arithmetic)
 
     def reset(self) -> None:
         """Forget the past: remembered features, the scene, and learned masks."""
         self._memory.reset()
+        self.forget_space()
+        self.ego_mask.reset()
+
+    def forget_space(self) -> None:
+        """Forget the scene alone; depth keeps its past."""
         if self._space is not None:
             self._space.reset()
-        self.ego_mask.reset()
 
     @torch.inference_mode()
     def reconstruct(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> Geometry:
@@ -93,13 +98,16 @@ class SceneEngine:
                                                       self.config.neighbours), self._mask(view), features)
                       for view, features in zip(frame.views, encoded, strict=True)]
         self._encode_sources(references)
-        found: dict[str, SpaceView] = {}
+        found: dict[str, Estimate] = {}
         for group in self._batches(references):
-            for reference, of_view in zip(group, self._estimate(group), strict=True):
-                found[reference.view.name] = of_view
-                self._memory.of(frame, reference.view).keep(of_view.depth)
+            found |= {estimate.view.name: estimate for estimate in self._estimate(group)}
+        if self._refine is not None:
+            found = self._refine(frame, found, {reference.view.name: reference.sources for reference in references})
+        views = [SpaceView(found[view.name].depth(self.config), found[view.name].lifted, found[view.name].size)
+                 for view in frame.views]
+        for view in views:
+            self._memory.of(frame, view.depth.view).keep(view.depth, view.lifted)
         blind = [reference.view.name for reference in references if not reference.sources]
-        views = [found[view.name] for view in frame.views]
         space = self._space.build(frame, views) if self._space is not None else None
         return Geometry(tuple(view.depth for view in views), parallax_notes(frame, keyframes, blind), space)
 
@@ -128,8 +136,8 @@ class SceneEngine:
             groups.setdefault(padded_size(reference.view.size), []).append(reference)
         return [group[start:start + limit] for group in groups.values() for start in range(0, len(group), limit)]
 
-    def _estimate(self, group: Sequence[_Reference]) -> list[SpaceView]:
-        """Depth of references of one padded size, and what the scene takes of them."""
+    def _estimate(self, group: Sequence[_Reference]) -> list[Estimate]:
+        """What the network makes of references of one padded size."""
         sources = {(source.frame.stamp, source.view.name): source
                    for reference in group for source in reference.sources}
         views = [self._matching(source) for source in sources.values()] or [for_matching(group[0].features)]
@@ -140,8 +148,13 @@ class SceneEngine:
         images = torch.stack([padded_image(reference.view.image) for reference in group])
         lifted = lifted_views(images, geometry.mask, features, prediction)
         size = padded_size(group[0].view.size)
-        return [SpaceView(self._depth_view(reference, prediction, row), lifted[row], size)
-                for row, reference in enumerate(group)]
+        found = []
+        for row, reference in enumerate(group):
+            height, width = reference.view.size
+            log_depth, log_scale, confidence = (values[row, :height, :width].float() for values in (
+                prediction.log_depth, prediction.log_scale, prediction.confidence))
+            found.append(Estimate(reference.view, reference.mask, log_depth, log_scale, confidence, lifted[row], size))
+        return found
 
     def _geometry(self, group: Sequence[_Reference], names: list[tuple[int, str]], sources: list[Source],
                   ) -> MatchGeometry:
@@ -164,18 +177,6 @@ class SceneEngine:
             T_base_camera=torch.from_numpy(T_base_camera).float().to(self.device),
             mask=torch.stack([padded_mask(reference.mask, size) for reference in group]),
             source_mask=torch.stack([padded_mask(self._mask(view), (common[0], common[1])) for view in seen]))
-
-    def _depth_view(self, reference: _Reference, prediction: DepthPrediction, row: int) -> DepthView:
-        height, width = reference.view.size
-        log_depth, log_scale, logit = (values[row, :height, :width].float() for values in (
-            prediction.log_depth, prediction.log_scale, prediction.confidence))
-        confidence = torch.sigmoid(logit)
-        known = torch.isfinite(log_depth) & torch.isfinite(confidence) & torch.isfinite(log_scale)
-        valid = (known & reference.mask & (confidence >= self.config.min_confidence)
-                 & (log_depth <= math.log(self.config.max_depth)))
-        depth = torch.where(known, log_depth, math.log(self.config.max_depth)).exp()
-        sigma = math.sqrt(2.0) * torch.where(known, log_scale, 0.0).exp()
-        return DepthView(reference.view, depth, torch.where(valid, confidence, 0.0), sigma, valid)
 
     def _matching(self, source: Source) -> Features:
         features = self._memory.of(source.frame, source.view).matching

@@ -1,0 +1,86 @@
+"""The refinement stage of the ``scene`` engine: depth of all views, held against each other and against keyframes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..config import SceneConfig
+from ..models.depth_refinement import Correction, DepthRefinement, Witness
+from ..models.lifting import LiftedView
+from ..models.scene_network import STRIDE, at_stride
+from .scene_memory import SceneMemory
+from .sources import Source
+from .views import DepthView, PreparedFrame, View
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What the networks believe of one view.
+
+    mask: (H, W) bool, True = shows the world. log_depth, log_scale, confidence: (H, W), the last one as logit. lifted:
+    the same at 1 / STRIDE of the padded image of ``size`` (height, width).
+    """
+
+    view: View
+    mask: Tensor
+    log_depth: Tensor
+    log_scale: Tensor
+    confidence: Tensor
+    lifted: LiftedView
+    size: tuple[int, int]
+
+    def corrected(self, correction: Correction) -> Estimate:
+        """With a correction of ``lifted``, also at full size."""
+        height, width = self.view.size
+        log_depth, log_scale, confidence = functional.interpolate(
+            torch.stack(list(vars(correction).values()))[None], scale_factor=float(STRIDE), mode="bilinear",
+            align_corners=False)[0, :, :height, :width]
+        return replace(self, log_depth=self.log_depth + log_depth, log_scale=self.log_scale + log_scale,
+                       confidence=self.confidence + confidence, lifted=correction.applied(self.lifted))
+
+    def depth(self, config: SceneConfig) -> DepthView:
+        """As it is given out: valid where it is finite, near and confident enough, and shows the world."""
+        confidence, farthest = torch.sigmoid(self.confidence), math.log(config.max_depth)
+        known = torch.isfinite(self.log_depth) & torch.isfinite(confidence) & torch.isfinite(self.log_scale)
+        valid = known & self.mask & (confidence >= config.min_confidence) & (self.log_depth <= farthest)
+        depth = torch.where(known, self.log_depth, farthest).exp()
+        sigma = math.sqrt(2.0) * torch.where(known, self.log_scale, 0.0).exp()
+        return DepthView(self.view, depth, torch.where(valid, confidence, 0.0), sigma, valid)
+
+
+class Refiner:
+    """Corrects the estimates of a frame. Witnesses of a view are the sources it was matched with, as far as their depth
+    is known."""
+
+    def __init__(self, network: DepthRefinement, memory: SceneMemory,
+                 arithmetic: Callable[[], AbstractContextManager[object]]) -> None:
+        self._network, self._memory, self._arithmetic = network, memory, arithmetic
+
+    def __call__(self, frame: PreparedFrame, estimates: Mapping[str, Estimate],
+                 sources: Mapping[str, Sequence[Source]]) -> dict[str, Estimate]:
+        """Estimates of the views of ``frame``, by camera; so are sources."""
+        found = {}
+        for name, estimate in estimates.items():
+            witnesses = [witness for source in sources[name]
+                         if (witness := self._witness(frame, estimates, source)) is not None]
+            with self._arithmetic():
+                looks = self._network(estimate.lifted, at_stride(estimate.view.intrinsics), witnesses)
+            found[name] = estimate.corrected(looks[-1]) if looks else estimate
+        return found
+
+    def _witness(self, frame: PreparedFrame, estimates: Mapping[str, Estimate], source: Source) -> Witness | None:
+        if source.frame is frame:
+            lifted = estimates[source.view.name].lifted
+        else:
+            remembered = self._memory.of(source.frame, source.view).lifted
+            if remembered is None:  # a frame that was only observed
+                return None
+            lifted = remembered
+        return Witness(lifted, at_stride(source.view.intrinsics), torch.from_numpy(source.T_source_reference))
