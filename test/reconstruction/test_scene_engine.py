@@ -1,6 +1,7 @@
 """The scene engine around the network: what the network is told, what is kept, and what is given out.
 
-A small network with random weights: what depends on trained weights is tested where the weights are.
+A small network with random weights, and depth alone: what depends on trained weights is tested where the weights are,
+the space around the vehicle in ``test_scene_engine_space``.
 """
 
 from dataclasses import dataclass, field, replace
@@ -9,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_networks import depth_weights
 from sweep_scene import GROUND, camera_pose, frame, side_wall, view, wall
 
 from img2three_ros.config import Config, SceneConfig, with_overrides
 from img2three_ros.geometry.transforms import apply, from_xyz_rpy, inverse
-from img2three_ros.models.depth_network import DepthNetwork, DepthNetworkConfig
-from img2three_ros.models.depth_weights import save_depth_network
 from img2three_ros.reconstruction import scene_engine
 from img2three_ros.reconstruction.choose import choose_engine
 from img2three_ros.reconstruction.scene_engine import SceneEngine, computes_in_bf16, weights_file
@@ -28,17 +28,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> str:
-    torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_depth_network(path, DepthNetwork(DepthNetworkConfig(
-        planes=16, match=8, groups=4, context=(8, 8, 8, 8), widths=(8, 8, 8), refine_width=8, candidates=4,
-        refinements=1)))
-    return str(path)
+    return depth_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture
 def config(weights) -> SceneConfig:
-    return SceneConfig(weights=weights, precision="fp32", min_confidence=0.0, max_depth=200.0)
+    return SceneConfig(weights=weights, precision="fp32", min_confidence=0.0, max_depth=200.0, space=False)
 
 
 @dataclass
@@ -294,5 +289,5 @@ def test_missing_weights_say_what_to_do(monkeypatch, tmp_path):
 
 
 def test_the_engine_is_chosen_by_name(weights):
-    config = with_overrides(Config(), {"engine": "scene", "scene.weights": weights})
+    config = with_overrides(Config(), {"engine": "scene", "scene.weights": weights, "scene.space": False})
     assert isinstance(choose_engine(config, CPU), SceneEngine)
