@@ -92,14 +92,14 @@ class DepthRefinement(nn.Module):
                ) -> tuple[Tensor, Tensor]:
         """What witnesses say (W, 16, h, w), and where they say anything (W, 1, h, w)."""
         points = rays * (view.log_depth + correction).exp()
-        said = torch.stack([testimony(view.colours, points, rays, witness) for witness in witnesses])
+        said = torch.stack([account(view.colours, points, rays, witness) for witness in witnesses])
         return self.hear(said), said[:, :1]
 
 
 _SAID = 8
 
 
-def testimony(colours: Tensor, points: Tensor, rays: Tensor, witness: Witness) -> Tensor:
+def account(colours: Tensor, points: Tensor, rays: Tensor, witness: Witness) -> Tensor:
     """(8, h, w) of points (3, h, w) on rays (3, h, w; z = 1) of a view with ``colours`` (3, h, w).
 
     0 the witness sees the place, else all is 0. 1, 2 log of its depth over the point's, coarse and fine. 3 its
