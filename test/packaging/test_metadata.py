@@ -54,11 +54,12 @@ def third_party_imports() -> set[str]:
     return names - set(sys.stdlib_module_names) - {"img2three_ros"}
 
 
-# Import name -> names in package.xml, where they differ; rosbags brings the decompressors.
+# Import name -> names in package.xml, where they differ; rosbags brings the decompressors, apt ffmpeg itself.
 ROSDEP_KEYS = {
     "backports": {"python3-rosbags-pip"},
     "compression": {"python3-rosbags-pip"},
     "cv2": {"python3-opencv"},
+    "imageio_ffmpeg": {"ffmpeg"},
     "lz4": {"python3-rosbags-pip"},
     "numpy": {"python3-numpy"},
     "open3d": {"python3-open3d", "python3-open3d-pip"},
