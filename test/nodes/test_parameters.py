@@ -69,6 +69,18 @@ def test_bad_overrides_are_named(make_node, overrides, words):
     assert all(word in str(caught.value) for word in words)
 
 
+def test_what_may_be_said_of_hidden_space_changes_while_running(make_node):
+    node = make_node()
+    declare(node, NodeConfig())
+    for name in ("occupancy.hidden_threshold", "occupancy.trust_hidden_free"):
+        assert not node.describe_parameter(name).read_only
+    config = changed(NodeConfig(), {"occupancy.hidden_threshold": 1.0, "occupancy.trust_hidden_free": True})
+    assert config.occupancy.hidden_threshold == 1.0 and config.occupancy.trust_hidden_free
+    with pytest.raises(InputError, match="hidden_threshold"):
+        changed(NodeConfig(), {"occupancy.hidden_threshold": 0.4})
+    assert node.describe_parameter("scene.space").read_only
+
+
 def test_runtime_changes_are_validated_together():
     config = changed(NodeConfig(), {"occupancy_grid.min_height": 4.0, "occupancy_grid.max_height": 5.0,
                                     "use_sim_time": True})
