@@ -94,7 +94,7 @@ def obstacle_cloud(cloud: PointCloud) -> CloudLayout:
 
 
 def occupied_voxels(volume: OccupancyVolume) -> CloudLayout:
-    """Centres of the occupied voxels: x y z occupancy (probability) label (uint8, see ``geometry.voxel_grid``)."""
+    """Centres of the occupied voxels: x y z occupancy (probability) label (uint8, ``structures.VOXEL_LABELS``)."""
     mask = volume.state == OCCUPIED
     packed = _empty(int(mask.sum()), ("occupancy", "<f4"), ("label", "u1"))
     _fill_xyz(packed, volume.centres(mask))
@@ -104,7 +104,7 @@ def occupied_voxels(volume: OccupancyVolume) -> CloudLayout:
 
 
 def observed_voxels(volume: OccupancyVolume) -> CloudLayout:
-    """Centres of all voxels that are not unknown: x y z state (uint8, 0 free, 1 occupied) occupancy (probability)."""
+    """Centres of all voxels that are not unknown, seen or predicted: x y z state (uint8, 0 free, 1 occupied) occupancy (probability)."""
     mask = volume.state != UNKNOWN
     packed = _empty(int(mask.sum()), ("state", "u1"), ("occupancy", "<f4"))
     _fill_xyz(packed, volume.centres(mask))

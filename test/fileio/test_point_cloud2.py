@@ -1,5 +1,7 @@
 """PointCloud2 layouts, bit by bit, and any foreign layout read back."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from img2three_ros.fileio.point_cloud2 import (
     read_cloud,
     read_xyz,
 )
-from img2three_ros.structures import FREE, OCCUPIED, UNKNOWN, InputError, OccupancyVolume, PointCloud
+from img2three_ros.structures import FREE, OCCUPIED, UNKNOWN, VOXEL_LABELS, InputError, OccupancyVolume, PointCloud
 
 CLOUD = PointCloud(np.array([[1, 2, 3], [4, 5, np.nan]], np.float32), np.array([[255, 128, 1], [0, 0, 2]], np.uint8),
                    np.array([0.25, 1.0], np.float32))
@@ -52,6 +54,13 @@ def test_voxels_are_centres_with_probability():
         (-0.75, -1.75, 0.25), (0.75, -0.75, 0.75)]
     assert np.allclose(layout.data["occupancy"], [0.9, 0.7])
     assert layout.data["label"].tolist() == [1, 0]  # 0.25 m above z = 0 is driving surface, 0.75 m is not
+
+
+def test_classes_of_voxels_are_passed_on():
+    label = np.zeros((2, 3, 4), np.uint8)
+    label[0, 0, 0], label[0, 1, 2] = VOXEL_LABELS.index("vehicle"), VOXEL_LABELS.index("person")
+    layout = occupied_voxels(replace(volume(), label=label))
+    assert layout.data["label"].tolist() == [2, 0]  # only of what is occupied
 
 
 def test_observed_voxels_never_contain_unknown():

@@ -4,13 +4,16 @@ import ast
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from img2three_ros.fileio.point_cloud2 import occupied_voxels
 from img2three_ros.ingest.rig import load_rig
 from img2three_ros.nodes.outputs import CLOUDS
 from img2three_ros.simulation.rig import mounts
 from img2three_ros.simulation.settings import RIGS
+from img2three_ros.structures import VOXEL_LABELS, OccupancyVolume
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,6 +34,15 @@ def test_rviz_shows_topics_that_exist():
         "points", "obstacle_points", "occupied_voxels", "occupancy_grid", "voxel_bounds"}
     assert {"points", "obstacle_points", "occupied_voxels"} <= set(CLOUDS)
     assert all(topic.startswith("/img2three/output/") for topic in shown.values())
+
+
+def test_rviz_gives_every_class_of_voxels_its_own_colour():
+    displays = yaml.safe_load((ROOT / "config" / "img2three.rviz").read_text())["Visualization Manager"]["Displays"]
+    shown = next(display for display in displays if display["Name"] == "Occupied voxels by class")
+    volume = OccupancyVolume(np.zeros((1, 1, 1), np.int8), np.zeros((1, 1, 1), np.float32), np.zeros(3), 0.4)
+    assert shown["Channel Name"] in [name for name, _, _ in occupied_voxels(volume).fields]
+    assert not shown["Autocompute Intensity Bounds"]
+    assert (shown["Min Intensity"], shown["Max Intensity"]) == (0, len(VOXEL_LABELS) - 1)
 
 
 def test_shared_memory_holds_the_largest_message_twice():
