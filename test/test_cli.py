@@ -17,14 +17,15 @@ def run(*arguments, env=None):
                           capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("command", ["demo", "reconstruct", "evaluate", "ablations", "simulate", "rig-from-bag"])
+@pytest.mark.parametrize("command", ["demo", "reconstruct", "render", "evaluate", "ablations", "simulate",
+                                     "rig-from-bag"])
 def test_every_command_explains_itself_with_an_example(command):
     result = CliRunner().invoke(cli.app, [command, "--help"])
     assert result.exit_code == 0
     assert f"img2three {command}" in result.output
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "evaluate", "ablations", "rig-from-bag"])
+@pytest.mark.parametrize("command", ["reconstruct", "render", "evaluate", "ablations", "rig-from-bag"])
 def test_a_missing_bag_is_one_clear_line(command, tmp_path):
     result = run(command, tmp_path / "nothing", "--output", tmp_path / "out")
     assert result.returncode == 2

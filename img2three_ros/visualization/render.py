@@ -129,7 +129,7 @@ def beside(image: DepthImage, space: SceneSpace) -> Image:
 
 def _write_orbit(summary: RenderSummary, orbit: OrbitVideo, progress: Callable[[int], None]) -> None:
     height, width = orbit.size
-    kept = {round(still * orbit.count / STILLS) for still in range(STILLS)}
+    kept = {still * orbit.count // STILLS for still in range(STILLS)}
     summary.video = summary.output / "orbit.mp4"
     with Mp4Writer(summary.video, (2 * height, width), orbit.rate) as video:
         began = time.perf_counter()
