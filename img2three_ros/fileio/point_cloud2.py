@@ -104,7 +104,8 @@ def occupied_voxels(volume: OccupancyVolume) -> CloudLayout:
 
 
 def observed_voxels(volume: OccupancyVolume) -> CloudLayout:
-    """Centres of all voxels that are not unknown, seen or predicted: x y z state (uint8, 0 free, 1 occupied) occupancy (probability)."""
+    """Centres of all voxels that are not unknown, seen or predicted: x y z state (uint8, 0 free, 1 occupied) occupancy
+    (probability)."""
     mask = volume.state != UNKNOWN
     packed = _empty(int(mask.sum()), ("state", "u1"), ("occupancy", "<f4"))
     _fill_xyz(packed, volume.centres(mask))
