@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from .lifting import LiftedView
 
+_SAID = 8
 _STEP = 0.1
 _NEAREST = 0.05
 
@@ -73,7 +74,7 @@ class DepthRefinement(nn.Module):
             return []
         own = torch.cat((view.features, view.colours - 0.5, _measures(view, torch.zeros_like(view.log_depth))[:3]))
         state = torch.tanh(self.begin(own[None]))
-        rays = _rays(view.log_depth.shape, intrinsics)
+        rays = view_rays(view, intrinsics)
         total = torch.zeros_like(own[:3])
         found = []
         for _ in range(self.steps):
@@ -96,7 +97,36 @@ class DepthRefinement(nn.Module):
         return self.hear(said), said[:, :1]
 
 
-_SAID = 8
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where points (3, h, w) of a view lie in a witness.
+
+    local: (3, h, w) metres in its optical frame. seen: (h, w) bool, in its picture and not masked there. log_depth:
+    (h, w) of the point in it. found: (6, h, w) what the witness has there: log depth, confidence, log scale, colours.
+    """
+
+    local: Tensor
+    seen: Tensor
+    log_depth: Tensor
+    found: Tensor
+
+
+def seen_by(points: Tensor, witness: Witness) -> Place:
+    """Points (3, h, w) of the view's optical frame in a witness."""
+    shape = points.shape[1:]
+    T = witness.T_witness_view.to(points.device, points.dtype)
+    local = (T[:3, :3] @ points.flatten(1) + T[:3, 3:]).reshape(3, *shape)
+    ahead = local[2] > _NEAREST
+    safe = torch.where(ahead, local[2], 1.0)
+    pixels = (witness.intrinsics.to(points.device) @ (local / safe).detach().flatten(1))[:2].reshape(2, *shape)
+    height, width = witness.view.log_depth.shape
+    scale = points.new_tensor((2.0 / width, 2.0 / height))[:, None, None]
+    where = ((pixels + 0.5) * scale - 1.0).permute(1, 2, 0)[None]
+    of = witness.view
+    maps = torch.cat((torch.stack((of.log_depth, of.confidence, of.log_scale)), of.colours, of.mask[None].float()))
+    nearest = functional.grid_sample(maps[None].float(), where, mode="nearest", align_corners=False)[0]
+    seen = ahead & (where[0].abs() < 1.0).all(-1) & (nearest[6] > 0.5)
+    return Place(local, seen, safe.log(), nearest[:6])
 
 
 def account(colours: Tensor, points: Tensor, rays: Tensor, witness: Witness) -> Tensor:
@@ -106,28 +136,16 @@ def account(colours: Tensor, points: Tensor, rays: Tensor, witness: Witness) -> 
     confidence, 4 its log scale, 5 difference of the colours, 6 how the depth in the witness follows the depth along
     the ray, 7 cosine of the angle between both rays.
     """
-    shape = points.shape[1:]
+    place = seen_by(points, witness)
     T = witness.T_witness_view.to(points.device, points.dtype)
-    turned = (T[:3, :3] @ rays.flatten(1)).reshape(3, *shape)
-    local = (T[:3, :3] @ points.flatten(1) + T[:3, 3:]).reshape(3, *shape)
-    depth = local[2]
-    ahead = depth > _NEAREST
-    safe = torch.where(ahead, depth, 1.0)
-    pixels = (witness.intrinsics.to(points.device) @ (local / safe).flatten(1))[:2].reshape(2, *shape)
-    height, width = witness.view.log_depth.shape
-    scale = points.new_tensor((2.0 / width, 2.0 / height))[:, None, None]
-    where = ((pixels + 0.5) * scale - 1.0).permute(1, 2, 0)[None]
-    of = witness.view
-    maps = torch.cat((torch.stack((of.log_depth, of.confidence, of.log_scale, of.mask.float())), of.colours))
-    nearest = functional.grid_sample(maps[None].float(), where, mode="nearest", align_corners=False)[0]
-    seen = ahead & (where[0].abs() < 1.0).all(-1) & (nearest[3] > 0.5)
-    ratio = nearest[0] - safe.log()
-    follows = points[2] * turned[2] / safe
-    angle = (turned * local).sum(0) / (turned.norm(dim=0) * local.norm(dim=0)).clamp(min=1e-6)
-    said = torch.stack((torch.ones_like(ratio), torch.tanh(3.0 * ratio), torch.tanh(20.0 * ratio), nearest[1],
-                        0.3 * (nearest[2] + 3.0), 4.0 * (nearest[4:] - colours).abs().mean(0),
+    turned = (T[:3, :3] @ rays.flatten(1)).reshape(rays.shape)
+    ratio = place.found[0] - place.log_depth
+    follows = points[2] * turned[2] / place.log_depth.exp()
+    angle = (turned * place.local).sum(0) / (turned.norm(dim=0) * place.local.norm(dim=0)).clamp(min=1e-6)
+    said = torch.stack((torch.ones_like(ratio), torch.tanh(3.0 * ratio), torch.tanh(20.0 * ratio), place.found[1],
+                        0.3 * (place.found[2] + 3.0), 4.0 * (place.found[3:] - colours).abs().mean(0),
                         follows.clamp(-2.0, 2.0), angle))
-    return torch.where(seen, said, 0.0)
+    return torch.where(place.seen, said, 0.0)
 
 
 def _pooled(said: Tensor, counts: Tensor) -> Tensor:
@@ -143,9 +161,9 @@ def _measures(view: LiftedView, depth: Tensor, scale: Tensor | float = 0.0, conf
                         0.3 * (confidence_logit(view) + confidence), depth / _STEP))
 
 
-def _rays(size: tuple[int, ...], intrinsics: Tensor) -> Tensor:
-    """(3, h, w) directions of pixels, z = 1."""
-    height, width = size
+def view_rays(view: LiftedView, intrinsics: Tensor) -> Tensor:
+    """(3, h, w) directions of the pixels of a view, z = 1. intrinsics: (3, 3) of its pixels."""
+    height, width = view.log_depth.shape
     device = intrinsics.device
     v, u = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
     pixels = torch.stack((u, v, torch.ones_like(u))).reshape(3, -1).float()

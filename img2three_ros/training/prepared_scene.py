@@ -4,6 +4,7 @@ used as often as the sample."""
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -95,17 +96,22 @@ def prepared_scene(sample: SceneSample, depth: DepthNetwork, volume: SceneVolume
 
 def corrections(network: SceneNetwork, prepared: PreparedScene, arithmetic: Arithmetic) -> list[list[Correction]]:
     """Of each view of the newest instant, after each look; witnesses are the views it was matched with."""
-    group = prepared.sample.group
-    found = {row: view for instant in prepared.instants for row, view in zip(instant.rows, instant.views, strict=True)}
-    T_base_camera = group.T_base_camera
+    intrinsics = prepared.sample.group.intrinsics
     result = []
     for row, view in zip(prepared.instants[0].rows, prepared.instants[0].views, strict=True):
-        seen_by = [other for other in group.sources[row].tolist() if other in found]
-        witnesses = [Witness(found[other], at_stride(group.intrinsics[other]),
-                             torch.linalg.inv(T_base_camera[other]) @ T_base_camera[row]) for other in seen_by]
         with arithmetic():
-            result.append(network.refine(view, at_stride(group.intrinsics[row]), witnesses))
+            result.append(network.refine(view, at_stride(intrinsics[row]), witnesses_of(prepared, row)))
     return result
+
+
+def witnesses_of(prepared: PreparedScene, row: int) -> list[Witness]:
+    """The views that a view (row of the group) was matched with, those that are not missing."""
+    group = prepared.sample.group
+    found = {other: view for instant in prepared.instants
+             for other, view in zip(instant.rows, instant.views, strict=True)}
+    return [Witness(found[other], at_stride(group.intrinsics[other]),
+                    torch.linalg.inv(group.T_base_camera[other]) @ group.T_base_camera[row])
+            for other in group.sources[row].tolist() if other in found]
 
 
 def refined_scene(prepared: PreparedScene, found: list[list[Correction]]) -> PreparedScene:
@@ -116,18 +122,34 @@ def refined_scene(prepared: PreparedScene, found: list[list[Correction]]) -> Pre
     return replace(prepared, instants=(replace(newest, views=views), *prepared.instants[1:]))
 
 
-def scene_state(network: SceneNetwork, prepared: PreparedScene, arithmetic: Arithmetic) -> SceneState:
-    """The state at the newest instant, with those before it remembered; gradients reach the newest alone."""
-    plane, motion = None, None
+class States(NamedTuple):
+    """now: at the newest instant, with those before it remembered; gradients reach it alone. before: at the instant
+    before, as it was then, None without one. T_before_now: (4, 4)."""
+
+    now: SceneState
+    before: SceneState | None
+    T_before_now: Tensor | None
+
+
+def scene_states(network: SceneNetwork, prepared: PreparedScene, arithmetic: Arithmetic) -> States:
+    """The states of a scene's last two instants."""
     poses = prepared.sample.T_now_instant
-    newest, *past = prepared.instants
-    for number, instant in reversed(list(enumerate(past, 1))):
-        with torch.no_grad(), arithmetic():
-            plane = network.volume.observe(instant.views, instant.tables, plane, motion)[0]
-        motion = torch.linalg.inv(poses[number]) @ poses[number - 1]
-    with arithmetic():
-        state: SceneState = network.volume(newest.views, newest.tables, plane, motion)
-    return SceneState(state.volume.float(), state.evidence, state.plane.float())
+    state: SceneState | None = None
+    before: SceneState | None = None
+    motion: Tensor | None = None
+    for number, instant in reversed(list(enumerate(prepared.instants))):
+        with torch.set_grad_enabled(number == 0 and torch.is_grad_enabled()), arithmetic():
+            found: SceneState = network.volume(instant.views, instant.tables, state.plane if state else None, motion)
+        before, state = state, SceneState(found.volume.float(), found.evidence, found.plane.float())
+        if number:
+            motion = torch.linalg.inv(poses[number]) @ poses[number - 1]
+    assert state is not None
+    return States(state, before, motion)
+
+
+def scene_state(network: SceneNetwork, prepared: PreparedScene, arithmetic: Arithmetic) -> SceneState:
+    """The state at the newest instant."""
+    return scene_states(network, prepared, arithmetic).now
 
 
 def mirrored_scene(sample: SceneSample) -> SceneSample:

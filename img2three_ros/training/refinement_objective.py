@@ -7,11 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..losses.consistency import overlap
 from ..losses.depth import confidence_cross_entropy, confidence_weighted, huber, right_within
 from ..losses.masked import log_error
 from ..losses.pyramid import sample_depth
-from ..models.depth_refinement import Correction, confidence_logit
+from ..models.depth_refinement import Correction, confidence_logit, seen_by, view_rays
 from ..models.lifting import LiftedView
+from ..models.scene_network import at_stride
+from .prepared_scene import PreparedScene, witnesses_of
 
 _FARTHEST = 160.0
 _DISCOUNT = 0.6
@@ -32,6 +35,22 @@ def refinement_objective(views: Sequence[LiftedView], found: Sequence[Sequence[C
         for look, correction in enumerate(of_view):
             losses.append(_DISCOUNT ** (looks - 1 - look) * _of_look(view, correction, truth))
     return torch.stack(losses).sum() / len(views) if losses else depth.new_zeros(())
+
+
+def overlap_objective(prepared: PreparedScene, found: Sequence[Sequence[Correction]]) -> Tensor:
+    """Disagreement of the corrected depth of the newest views with what the views they were matched with found: a
+    scalar. Gradients reach the corrections alone."""
+    group = prepared.sample.group
+    losses = []
+    for row, view, of_view in zip(prepared.instants[0].rows, prepared.instants[0].views, found, strict=True):
+        if not of_view:
+            continue
+        log_depth = view.log_depth + of_view[-1].log_depth
+        rays = view_rays(view, at_stride(group.intrinsics[row]))
+        for witness in witnesses_of(prepared, row):
+            place = seen_by(rays * log_depth.exp(), witness)
+            losses.append(overlap(place.log_depth, place.found[0], place.seen & view.mask))
+    return torch.stack(losses).mean() if losses else group.depth.new_zeros(())
 
 
 def _of_look(view: LiftedView, correction: Correction, truth: Tensor) -> Tensor:

@@ -12,11 +12,13 @@ from torch.nn import functional
 from ..config import setting
 from ..data.scene_sample import NO_LABEL, SceneSample
 from ..losses.colour import colour
+from ..losses.consistency import between_times, coarse_to_fine
 from ..losses.masked import masked_mean
 from ..losses.occupancy import lovasz_hinge, occupancy_cross_entropy
 from ..losses.volume import distortion, expected_depth, opacity_entropy, total_variation
-from ..models.scene_decoder import PointAnswer, RenderedRays, SceneDecoder, march
+from ..models.scene_decoder import PointAnswer, RenderedRays, SceneDecoder, march, shares
 from ..models.scene_volume import SceneState
+from .prepared_scene import States
 
 NEAREST, FARTHEST = 0.3, 90.0
 """Distances along training rays, metres."""
@@ -36,30 +38,37 @@ class SceneObjectiveConfig:
     opacity: float = setting(0.1, "cross-entropy of what a ray meets anything or the sky", low=0.0)
     distortion: float = setting(0.01, "spread of what a ray meets (mip-NeRF 360)", low=0.0)
     entropy: float = setting(0.005, "entropy of the opacity of rays", low=0.0)
+    times: float = setting(0.1, "disagreement with what was held of the same places one instant before", low=0.0)
+    coarse: float = setting(0.05, "weight along rays where cells alone, without interpolation, expect none", low=0.0)
     variation: float = setting(0.001, "total variation of the volume", low=0.0)
     refinement: float = setting(1.0, "corrected depth: log error, likelihood, confidence", low=0.0)
+    overlap: float = setting(0.1, "disagreement of corrected depth with other cameras and times", low=0.0)
     occupied_weight: float = setting(1.5, "how much an occupied point counts against a free one", low=0.0)
     rays: int = setting(768, "rays per step and sample", low=1)
     samples: int = setting(48, "samples of each ray", low=2, high=1024)
 
 
 PARTS = ("occupancy", "lovasz", "free", "label", "uncertainty", "colour", "depth", "opacity", "distortion", "entropy",
-         "variation")
-assert {field.name for field in fields(SceneObjectiveConfig)} == {*PARTS, "refinement", "occupied_weight", "rays",
-                                                                  "samples"}
+         "times", "coarse", "variation")
+assert {field.name for field in fields(SceneObjectiveConfig)} == {*PARTS, "refinement", "overlap", "occupied_weight",
+                                                                  "rays", "samples"}
 
 
-def scene_objective(decoder: SceneDecoder, state: SceneState, sample: SceneSample, light: Tensor,
+def scene_objective(decoder: SceneDecoder, states: States, sample: SceneSample, light: Tensor,
                     config: SceneObjectiveConfig) -> tuple[Tensor, Mapping[str, Tensor]]:
     """The loss (a scalar) and its unweighted parts (detached) of one sample. light: see ``SceneDecoder.sky_colour``.
 
     Random numbers (which rays, where along them) are torch's.
     """
-    found = _of_points(decoder.query(state, sample.points), sample, config)
+    state = states.now
+    answer = decoder.query(state, sample.points)
+    found = _of_points(answer, sample, config)
+    found["times"] = _times(decoder, states, sample, answer)
     chosen = torch.randperm(len(sample.distance), device=sample.distance.device)[:config.rays]
     distances, edges = ray_distances(len(chosen), config.samples, sample.distance.device)
     rays = march(decoder, state, sample.origins[chosen], sample.directions[chosen], distances, edges.diff(dim=1), light)
     found |= _of_rays(rays, edges, sample, chosen)
+    found["coarse"] = _coarse(decoder, state, sample, chosen, edges[0], rays)
     found["free"] = _free(decoder, state, sample, chosen)
     found["variation"] = total_variation([_part(state.volume)])
     total = torch.stack([getattr(config, name) * found[name] for name in PARTS]).sum()
@@ -110,6 +119,26 @@ def _of_rays(rays: RenderedRays, edges: Tensor, sample: SceneSample, chosen: Ten
         "distortion": distortion(rays.weights, relative),
         "entropy": opacity_entropy(rays.opacity),
     }
+
+
+def _times(decoder: SceneDecoder, states: States, sample: SceneSample, answer: PointAnswer) -> Tensor:
+    """The same places now and one instant before."""
+    if states.before is None or states.T_before_now is None:
+        return answer.occupancy.new_zeros(())
+    T = states.T_before_now.to(sample.points.device, torch.float32)
+    with torch.no_grad():
+        earlier = decoder.query(states.before, sample.points @ T[:3, :3].T + T[:3, 3])
+    return between_times(answer.occupancy, earlier.occupancy, answer.inside & earlier.inside)
+
+
+def _coarse(decoder: SceneDecoder, state: SceneState, sample: SceneSample, chosen: Tensor, edges: Tensor,
+            rays: RenderedRays) -> Tensor:
+    """What the nearest cells expect along the rays, as a renderer's first look does, covers what the rays show."""
+    points = sample.origins[chosen][:, None] + sample.directions[chosen][:, None] * rays.distances[..., None]
+    cells = decoder.grid.cells(points.reshape(-1, 3))
+    answer = decoder.query(state, decoder.grid.points(cells.floor() + 0.5))
+    density = torch.where(answer.inside, answer.density, 0.0).reshape(rays.distances.shape)
+    return coarse_to_fine(shares(density * edges.diff()), edges, rays.weights, rays.distances)
 
 
 def _free(decoder: SceneDecoder, state: SceneState, sample: SceneSample, chosen: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ from ..models.scene_network import SceneNetwork
 from ..models.scene_volume import SceneState, SceneVolume, SceneVolumeConfig
 from ..models.scene_weights import save_scene_network
 from .batches import as_arrays, from_arrays, on_device
-from .prepared_scene import PreparedScene, corrections, prepared_scene, refined_scene, scene_state
-from .refinement_objective import refinement_objective
+from .prepared_scene import PreparedScene, corrections, prepared_scene, refined_scene, scene_state, scene_states
+from .refinement_objective import overlap_objective, refinement_objective
 from .scene_objective import NEAREST, PARTS, SceneObjectiveConfig, ray_distances, scene_objective
 from .task import Arithmetic, Task
 
@@ -39,7 +39,7 @@ class SceneTask(Task[SceneSample, PreparedScene]):
     each look. ``error``: 2 - the sum of the two IoU.
     """
 
-    parts, scores = (*PARTS, "refinement"), SCORES
+    parts, scores = (*PARTS, "refinement", "overlap"), SCORES
 
     def __init__(self, depth: DepthNetwork, volume: SceneVolumeConfig, config: SceneObjectiveConfig,
                  faults: float = 0.2) -> None:
@@ -77,10 +77,11 @@ class SceneTask(Task[SceneSample, PreparedScene]):
             newest, group = prepared.instants[0], prepared.sample.group
             rows = list(newest.rows)
             refinement = refinement_objective(newest.views, corrected, group.depth[rows], group.mask[rows])
-            state = scene_state(network, refined_scene(prepared, corrected), arithmetic)
-            total, found = scene_objective(network.decoder, state, prepared.sample, prepared.light, self.config)
-            totals.append(total + self.config.refinement * refinement)
-            parts.append({**found, "refinement": refinement.detach()})
+            overlap = overlap_objective(prepared, corrected)
+            states = scene_states(network, refined_scene(prepared, corrected), arithmetic)
+            total, found = scene_objective(network.decoder, states, prepared.sample, prepared.light, self.config)
+            totals.append(total + self.config.refinement * refinement + self.config.overlap * overlap)
+            parts.append({**found, "refinement": refinement.detach(), "overlap": overlap.detach()})
         return torch.stack(totals).mean(), {name: torch.stack([found[name] for found in parts]).mean()
                                             for name in self.parts}
 

@@ -80,7 +80,7 @@ def test_the_loss_reaches_every_parameter_and_leaves_depth_alone(sample) -> None
         if not bool(parameter.any()):
             torch.nn.init.normal_(parameter, std=0.05)
     total, parts = trained.loss(to_train, [trained.ready(sample, CPU, nullcontext)], nullcontext)
-    assert tuple(parts) == (*PARTS, "refinement") and all(bool(value.isfinite()) for value in parts.values())
+    assert tuple(parts) == (*PARTS, "refinement", "overlap") and all(bool(value.isfinite()) for value in parts.values())
     total.backward()
     silent = [name for name, parameter in to_train.named_parameters()
               if parameter.grad is None or not bool(parameter.grad.any())]
@@ -115,10 +115,11 @@ def test_faults_take_cameras_or_the_past_in_their_share(sample) -> None:
     scene_state(network(), ready.with_faults(1.0, 3), nullcontext)
 
 
-@pytest.mark.parametrize("part", [*PARTS, "refinement"])
+@pytest.mark.parametrize("part", [*PARTS, "refinement", "overlap"])
 def test_each_part_alone_has_a_gradient(sample, part) -> None:
-    settings = {name: float(name == part) for name in (*PARTS, "refinement")}
+    settings = {name: float(name == part) for name in (*PARTS, "refinement", "overlap")}
     to_train = network()
+    torch.nn.init.normal_(to_train.decoder.answer.weight, std=2.0)  # sharp enough to disagree with itself
     torch.manual_seed(2)
     trained = task(**settings)
     total, _ = trained.loss(to_train, [trained.ready(sample, CPU, nullcontext)], nullcontext)
