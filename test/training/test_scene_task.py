@@ -12,11 +12,11 @@ from img2three_ros.data.simulated_scenes import SimulatedScenes, SimulatedSceneS
 from img2three_ros.geometry.contraction import ContractedGrid
 from img2three_ros.models.depth_network import DepthNetwork, DepthNetworkConfig
 from img2three_ros.models.scene_network import SceneNetwork, light_above
-from img2three_ros.models.scene_volume import SceneVolumeConfig
+from img2three_ros.models.scene_volume import SceneState, SceneVolumeConfig
 from img2three_ros.models.scene_weights import load_scene_network
 from img2three_ros.training.loop import BEST, LAST, train
-from img2three_ros.training.prepared_scene import mirrored_scene, prepared_scene, scene_state
-from img2three_ros.training.scene_objective import PARTS, SceneObjectiveConfig, ray_distances
+from img2three_ros.training.prepared_scene import States, mirrored_scene, prepared_scene, scene_state
+from img2three_ros.training.scene_objective import PARTS, SceneObjectiveConfig, ray_distances, scene_objective
 from img2three_ros.training.scene_task import SCORES, SceneTask
 from img2three_ros.training.settings import SceneTrainConfig
 
@@ -115,16 +115,29 @@ def test_faults_take_cameras_or_the_past_in_their_share(sample) -> None:
     scene_state(network(), ready.with_faults(1.0, 3), nullcontext)
 
 
-@pytest.mark.parametrize("part", [*PARTS, "refinement", "overlap"])
+@pytest.mark.parametrize("part", [name for name in (*PARTS, "refinement", "overlap") if name != "coarse"])
 def test_each_part_alone_has_a_gradient(sample, part) -> None:
     settings = {name: float(name == part) for name in (*PARTS, "refinement", "overlap")}
     to_train = network()
-    torch.nn.init.normal_(to_train.decoder.answer.weight, std=2.0)  # sharp enough to disagree with itself
     torch.manual_seed(2)
     trained = task(**settings)
     total, _ = trained.loss(to_train, [trained.ready(sample, CPU, nullcontext)], nullcontext)
     total.backward()
     assert any(parameter.grad is not None and bool(parameter.grad.any()) for parameter in to_train.parameters())
+
+
+def test_coarse_and_fine_looks_of_a_rough_volume_are_drawn_together(sample) -> None:
+    """A smooth volume has nothing to say here; one that changes from cell to cell has."""
+    torch.manual_seed(3)
+    to_train = network()
+    volume = (5.0 * torch.randn(4, *SMALL.grid.shape)).requires_grad_(True)
+    state = SceneState(volume, torch.zeros(2, *SMALL.grid.shape), torch.zeros(1))
+    torch.nn.init.normal_(to_train.decoder.answer.weight, std=2.0)
+    only = SceneObjectiveConfig(rays=200, samples=96, **{name: float(name == "coarse") for name in PARTS})
+    total, _ = scene_objective(to_train.decoder, States(state, None, None), sample, torch.full((3,), 0.5), only)
+    assert float(total) > 0.0
+    total.backward()
+    assert volume.grad is not None and bool(volume.grad.any())
 
 
 class Fixed:
