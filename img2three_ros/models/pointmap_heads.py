@@ -131,8 +131,8 @@ class DescriptorHead(nn.Module):
     def __init__(self, config: PointmapConfig) -> None:
         super().__init__()
         width = config.encoder_width + config.decoder_width
-        self.first = nn.Linear(width, 4 * width)
-        self.second = nn.Linear(4 * width, (config.descriptor_width + 1) * PATCH ** 2)
+        self.first = nn.Linear(width, config.descriptor_hidden)
+        self.second = nn.Linear(config.descriptor_hidden, (config.descriptor_width + 1) * PATCH ** 2)
 
     def forward(self, encoded: Tensor, decoded: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
         """Tokens (B, N, encoder_width) and (B, N, decoder_width) -> descriptors (B, H, W, D), confidence (B, H, W)."""
