@@ -130,7 +130,7 @@ def _process(frame: Frame, pipeline: ReconstructionPipeline, scans: ScanFinder, 
     if scan is None:
         run.without_lidar += 1
         return
-    run.shown = ScoredInstant(reconstruction, scan)
+    run.shown = ScoredInstant(reconstruction, scan, pipeline.space)
     if score_now:
         run.tally.add(run.shown)
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from math import radians
 from pathlib import Path
 
+from ..reconstruction.scene_space import SceneSpace
 from ..structures import DepthImage
 from ..visualization.birds_eye import birds_eye
 from ..visualization.drawing import data_uri
+from ..visualization.orbit import view_from_outside
 from ..visualization.pictures import confidence_picture, depth_picture, error_picture, picture_of
 from .curve import reliability_svg, risk_coverage_svg
 from .depth_metrics import lidar_hits
 from .lidar import FrameScan
 from .results import MEAN, CameraScores, EvaluationResult
 from .tables import abs_rel_delta, all_pixels, percent, short, surface_rows
+
+OUTSIDE = {"behind": 0.0, "the right, ahead": 135.0}
+"""Places from where the scene is shown, as degrees of the orbit."""
+OUTSIDE_SIZE = (288, 480)
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c2026;--faint:#667;--line:#dde;--page:#fff;--panel:#f5f6f9;--bad:#c2233f}
@@ -64,7 +71,8 @@ def report_html(result: EvaluationResult) -> str:
         _header(title, result), _tiles(result), _messages(result),
         _figure(data_uri(overview), "Last scored instant: cameras with their depth, and the grid from above with "
                 "LiDAR returns of 0.3 < z < 3 m (white; red in voxels called free)"),
-        _depth_section(result.depth), _confidence_section(result.depth), _surface_section(result),
+        _outside_section(result.shown.space), _depth_section(result.depth), _confidence_section(result.depth),
+        _surface_section(result),
         "<h2>Cameras</h2>", *(_camera_section(image, result.depth[image.name], scan)
                               for image in shown.depth_images),
         "<h2>How it is measured</h2>", *(f"<p>{line}</p>" for line in METHOD), _provenance(result),
@@ -99,6 +107,18 @@ def _tiles(result: EvaluationResult) -> str:
 def _messages(result: EvaluationResult) -> str:
     failed = [f"<p class=\"bad\">Not met: {escape(failure)}</p>" for failure in result.failures]
     return "".join([*failed, *(f"<p class=\"faint\">Note: {escape(note)}</p>" for note in result.notes)])
+
+
+def _outside_section(space: SceneSpace | None) -> str:
+    """The scene from where no camera was; nothing for an engine without one."""
+    if space is None:
+        return ""
+    figures = "".join(_figure(data_uri(view_from_outside(space, radians(angle), OUTSIDE_SIZE)),
+                              f"Seen from {side}: colours above depth (red near, blue far); the box is the vehicle")
+                      for side, angle in OUTSIDE.items())
+    return ("<h2>From outside</h2><p class=\"faint\">Rendered from the scene that the engine holds, hidden space "
+            "included: what no camera saw has smooth, guessed colours. <code>img2three render BAG --orbit</code> makes "
+            f"a video of it.</p><div class=\"pictures\">{figures}</div>")
 
 
 def _depth_section(depth: Mapping[str, CameraScores]) -> str:

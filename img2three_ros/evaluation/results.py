@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..reconstruction.scene_space import SceneSpace
 from ..structures import Reconstruction
 from .cloud_metrics import CloudScores
 from .depth_metrics import (
@@ -77,10 +78,11 @@ class RunInfo:
 
 @dataclass(frozen=True, eq=False)
 class ScoredInstant:
-    """One reconstruction beside the LiDAR scan of its instant."""
+    """One reconstruction beside the LiDAR scan of its instant; space: the scene of it, from engines that hold one."""
 
     reconstruction: Reconstruction
     scan: FrameScan
+    space: SceneSpace | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,14 +5,17 @@ import dataclasses
 import io
 import re
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+import torch
 from evaluation_scene import reconstruction, scan
 from rich.console import Console
 
 from img2three_ros.config import Config, with_overrides
+from img2three_ros.evaluation import report
 from img2three_ros.evaluation.cloud_metrics import cloud_distances, cloud_scores
 from img2three_ros.evaluation.curve import risk_coverage_svg
 from img2three_ros.evaluation.depth_metrics import RiskPoint, hit_pixels, lidar_hits
@@ -29,6 +32,7 @@ from img2three_ros.evaluation.results import (
     mean_camera_scores,
 )
 from img2three_ros.evaluation.tables import abs_rel_delta, print_result, short
+from img2three_ros.models.scene_render import Picture
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -84,6 +88,26 @@ def test_page_parses_and_holds_every_picture(result):
         kind, data = re.fullmatch(r"data:image/(jpeg|png);base64,(.+)", address).groups()
         picture = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
         assert picture is not None and picture.std() > 5, kind
+
+
+def test_a_scene_is_shown_from_outside(result, monkeypatch):
+    monkeypatch.setattr(report, "OUTSIDE_SIZE", (24, 32))
+    seen = []
+
+    def render(intrinsics, T_base_camera, size):
+        seen.append(tuple(T_base_camera[:2, 3].tolist()))
+        return Picture(torch.full((*size, 3), 0.6), torch.full(size, 9.0), torch.zeros(size, dtype=torch.bool))
+
+    space = SimpleNamespace(render=render)
+    html = report_html(dataclasses.replace(result, shown=dataclasses.replace(result.shown, space=space)))
+    page = Page()
+    page.feed(html)
+    page.close()
+    assert page.open == [] and len(page.images) == 2 + 4 * 2 + 2
+    assert "From outside" in html and "From outside" not in report_html(result)
+    (behind_x, behind_y), (ahead_x, right_y) = seen
+    assert behind_x < -8.0 and behind_y == pytest.approx(0.0) and ahead_x > 8.0 and right_y < -7.0
+    assert "space" not in result.metrics()
 
 
 def test_page_says_where_it_comes_from(result):
