@@ -4,6 +4,9 @@ Every pixel's surface point is projected into other views, of this instant and o
 them is compared with the point's own: nearer, and the point is occluded or too far away; farther, and it stands in
 space that the other view sees through; and so are the colours. A small recurrent network (the idea of RAFT, Teed and
 Deng, ECCV 2020) turns these contradictions into a correction of depth, scale and confidence, and looks again.
+
+It is not shown what the image looks like: with features of the image it learned the looks of the simulated world, and
+depth of real images became worse. For the same reason it corrects nothing where no witness sees anything.
 """
 
 from __future__ import annotations
@@ -52,13 +55,13 @@ def confidence_logit(view: LiftedView) -> Tensor:
 
 
 class DepthRefinement(nn.Module):
-    """See the module. context: channels of the view's features; width: of the recurrent state; steps: looks."""
+    """See the module. width: channels of the recurrent state; steps: looks."""
 
-    def __init__(self, context: int, width: int = 32, steps: int = 2) -> None:
+    def __init__(self, width: int = 32, steps: int = 2) -> None:
         super().__init__()
         self.steps = steps
         self.hear = nn.Sequential(nn.Conv2d(_SAID, 16, 1), nn.SiLU(), nn.Conv2d(16, 16, 1))
-        self.begin = nn.Conv2d(context + 6, width, 3, padding=1)
+        self.begin = nn.Conv2d(3, width, 3, padding=1)
         self.gates = nn.Conv2d(width + 32 + 4, 2 * width, 3, padding=1)
         self.candidate = nn.Conv2d(width + 32 + 4, width, 3, padding=1)
         self.answer = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, 3, 1))
@@ -72,10 +75,9 @@ class DepthRefinement(nn.Module):
         """
         if not witnesses:
             return []
-        own = torch.cat((view.features, view.colours - 0.5, _measures(view, torch.zeros_like(view.log_depth))[:3]))
-        state = torch.tanh(self.begin(own[None]))
+        total = torch.zeros(3, *view.log_depth.shape, device=view.log_depth.device)
+        state = torch.tanh(self.begin(_measures(view, *total)[None, :3]))
         rays = view_rays(view, intrinsics)
-        total = torch.zeros_like(own[:3])
         found = []
         for _ in range(self.steps):
             said, counts = self._heard(view, total[0].detach(), rays, witnesses)
@@ -85,7 +87,8 @@ class DepthRefinement(nn.Module):
             forget, update = torch.sigmoid(self.gates(both)).chunk(2, 1)
             candidate = torch.tanh(self.candidate(torch.cat((forget * state, told), 1)))
             state = state + update * (candidate - state)
-            total = total + self.answer(state)[0].float() * total.new_tensor((_STEP, 1.0, 1.0))[:, None, None]
+            step = self.answer(state)[0].float() * total.new_tensor((_STEP, 1.0, 1.0))[:, None, None]
+            total = total + step * functional.avg_pool2d(counts.amax(0), 5, stride=1, padding=2)
             found.append(Correction(*total))
         return found
 
@@ -155,7 +158,7 @@ def _pooled(said: Tensor, counts: Tensor) -> Tensor:
     return torch.cat((total, torch.where(highest.isfinite(), highest, 0.0)))
 
 
-def _measures(view: LiftedView, depth: Tensor, scale: Tensor | float = 0.0, confidence: Tensor | float = 0.0) -> Tensor:
+def _measures(view: LiftedView, depth: Tensor, scale: Tensor, confidence: Tensor) -> Tensor:
     """(4, h, w): the depth's place in its range, scale, confidence, and the correction so far."""
     return torch.stack((0.5 * (view.log_depth + depth - 2.5), 0.3 * (view.log_scale + scale + 3.0),
                         0.3 * (confidence_logit(view) + confidence), depth / _STEP))

@@ -26,7 +26,7 @@ class SceneNetwork(nn.Module):
     def __init__(self, config: SceneVolumeConfig) -> None:
         super().__init__()
         self.config = config
-        self.refine = DepthRefinement(config.context)
+        self.refine = DepthRefinement()
         self.volume = SceneVolume(config)
         self.decoder = SceneDecoder(config.grid, config.features)
 

@@ -59,10 +59,15 @@ class PreparedScene:
                              self.light)
 
     def with_faults(self, share: float, seed: int) -> PreparedScene:
-        """In a ``share`` of all cases without the past, in as many with a camera or two missing; the seed draws."""
+        """In a ``share`` of all cases without the past, in as many with a camera or two missing, and in as many without
+        features of the images, so that what depth alone can tell is not learned from the looks of the simulated world;
+        the seed draws."""
         random = torch.Generator().manual_seed(seed)
-        no_past, fewer = (torch.rand(2, generator=random) < share).tolist()
+        no_past, fewer, blind = (torch.rand(3, generator=random) < share).tolist()
         instants = self.instants[:1] if no_past else self.instants
+        if blind:
+            instants = tuple(replace(instant, views=tuple(replace(view, features=torch.zeros_like(view.features))
+                                                          for view in instant.views)) for instant in instants)
         cameras = len(instants[0].views)
         lost = int(torch.randint(1, 3, (), generator=random)) if fewer else 0
         kept = sorted(torch.randperm(cameras, generator=random)[:max(cameras - lost, 1)].tolist())

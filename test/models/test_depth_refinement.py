@@ -76,16 +76,26 @@ def test_corrections_by_hand() -> None:
 
 
 def test_untrained_it_corrects_nothing_and_without_witnesses_it_says_nothing() -> None:
-    network = DepthRefinement(8, width=8)
+    network = DepthRefinement(width=8)
     looks = network(view(10.0), INTRINSICS, [Witness(view(6.0), INTRINSICS, moved(z=2.0))])
     assert len(looks) == 2
     assert not any(bool(values.any()) for look in looks for values in vars(look).values())
     assert network(view(10.0), INTRINSICS, []) == []
 
 
+def test_only_what_a_witness_sees_is_corrected() -> None:
+    torch.manual_seed(0)
+    network = DepthRefinement(width=8)
+    torch.nn.init.normal_(network.answer[-1].weight)
+    of = replace(view(6.0), mask=torch.arange(20).expand(SIZE) < 6)
+    correction = network(view(10.0), INTRINSICS, [Witness(of, INTRINSICS, torch.eye(4))])[-1]
+    changed = correction.log_depth.any(0)
+    assert bool(changed[:8].all()) and not bool(changed[8:].any())  # and two pixels around
+
+
 def test_the_order_of_witnesses_does_not_matter() -> None:
     torch.manual_seed(0)
-    network = DepthRefinement(8, width=8)
+    network = DepthRefinement(width=8)
     torch.nn.init.normal_(network.answer[-1].weight)
     witnesses = [Witness(view(6.0), INTRINSICS, moved(z=2.0)), Witness(view(9.0), INTRINSICS, moved(x=1.0))]
     there, back = (network(view(10.0), INTRINSICS, order)[-1].log_depth for order in (witnesses, witnesses[::-1]))
@@ -97,7 +107,7 @@ def test_it_learns_to_believe_a_sure_witness() -> None:
     """Walls at random distances, found wrongly; the witness ahead is right. After a little training depth is better by
     half, the second look better than the first."""
     torch.manual_seed(1)
-    network = DepthRefinement(8, width=8)
+    network = DepthRefinement(width=8)
     optimizer = torch.optim.Adam(network.parameters(), 0.01)
     errors = []
     for _ in range(100):

@@ -109,6 +109,7 @@ def test_faults_take_cameras_or_the_past_in_their_share(sample) -> None:
     assert ready.with_faults(0.0, 1).instants[1].views is ready.instants[1].views
     drawn = [ready.with_faults(0.5, seed) for seed in range(200)]
     assert 60 < sum(len(scene.instants) == 1 for scene in drawn) < 140
+    assert 60 < sum(not bool(scene.instants[0].views[0].features.any()) for scene in drawn) < 140
     cameras = [len(scene.instants[0].tables) for scene in drawn]
     assert set(cameras) == {1, 2, 3} and 60 < cameras.count(3) < 140
     assert all(len(instant.views) == len(instant.tables) for scene in drawn for instant in scene.instants)
