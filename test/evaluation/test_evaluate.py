@@ -37,6 +37,7 @@ def drive(monkeypatch, tmp_path):
 
         class Pipeline:
             device = "cpu"
+            space = None
 
             def __init__(self, config):
                 self.resets = 0
