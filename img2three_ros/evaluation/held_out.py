@@ -22,7 +22,7 @@ FIRST_HELD_OUT = 1 << 31
 """Training draws the seeds of its worlds and vehicles below this (``data.simulated``); held-out ones start here."""
 
 _KEYFRAME_GAP = 0.8  # metres the vehicle drives between two instants where its cameras' rate allows it
-_SECONDS_BEFORE = 11.0
+SECONDS_BEFORE = 11.0
 _DAILY = OpticsConfig(auto_exposure=0.8, white_balance=0.05, contrast=0.2, vignetting=0.2, shot_noise=0.01,
                       exposure_time=0.003, defocus=0.5, jpeg=85)
 _OVERCAST = WeatherConfig(overcast=0.9, clouds=1.0, haze_depth=900.0, gloss=0.8)
@@ -84,7 +84,7 @@ def rendered(drives: Sequence[HeldOut], instants: int = 3) -> list[Drive]:
 def rendered_drive(drive: HeldOut, instants: int) -> Drive:
     """Render one drive: images of all instants; truth and LiDAR of the last."""
     vehicle = SimulatedVehicle(drive.config)
-    last = round(_SECONDS_BEFORE * drive.config.rate) + instants - 1
+    last = round(SECONDS_BEFORE * drive.config.rate) + instants - 1
     earlier = [vehicle.frame(index) for index in range(last - instants + 1, last)]
     views = vehicle.views(last)
     frame = vehicle.frame(last, views)
