@@ -20,6 +20,8 @@ from .scene_volume import SceneState
 
 _NEAREST, _FARTHEST, _COARSE = 0.4, 110.0, 96
 _FINE = 12
+_BLOCK = 2
+"""Pixels of a BLOCK x BLOCK square share the first look."""
 _EMPTY = 0.03
 _SAME_SURFACE = 0.12
 _AT_ONCE = 1 << 15
@@ -59,28 +61,30 @@ class SceneRenderer:
     def picture(self, intrinsics: Tensor, T_base_camera: Tensor, size: tuple[int, int]) -> Picture:
         """What a pinhole camera (3, 3) of ``size`` (height, width) at a pose (4, 4) would show."""
         height, width = size
-        device = self._density.device
-        v, u = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-        pixels = torch.stack((u, v, torch.ones_like(u)), -1).reshape(-1, 3).float()
-        local = pixels @ torch.linalg.inv(intrinsics.double()).T.float().to(device)
-        pose = T_base_camera.to(device, torch.float32)
-        length = local.norm(dim=1)
-        directions = functional.normalize(local @ pose[:3, :3].T, dim=1)
-        parts = [self._rays(pose[:3, 3], part) for part in directions.split(_AT_ONCE)]
+        pose = T_base_camera.to(self._density.device, torch.float32)
+        v, u = (torch.arange(count, device=pose.device).float() for count in size)
+        directions, length = _directions(intrinsics, pose, v, u)
+        blocks = [(torch.arange(-(-count // _BLOCK), device=pose.device) + 0.5) * _BLOCK - 0.5 for count in size]
+        coarse, _ = _directions(intrinsics, pose, blocks[0], blocks[1])
+        looks = [self._coarse(pose[:3, 3], part) for part in coarse.split(_AT_ONCE)]
+        block_of = (v / _BLOCK).long()[:, None] * len(blocks[1]) + (u / _BLOCK).long()
+        weights = torch.cat([look[1] for look in looks])
+        parts = [self._rays(pose[:3, 3], part, looks[0][0], weights[block]) for part, block in zip(
+            directions.split(_AT_ONCE), block_of.flatten().split(_AT_ONCE), strict=True)]
         colour, distance, looked_up = (torch.cat(values) for values in zip(*parts, strict=True))
         return Picture(colour.reshape(height, width, 3), (distance / length).reshape(height, width),
                        looked_up.reshape(height, width))
 
-    def _rays(self, origin: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Colour (R, 3), distance (R,) and whether looked up, of rays from one place."""
-        coarse, weights = self._coarse(origin, directions)
+    def _rays(self, origin: Tensor, directions: Tensor, edges: Tensor, weights: Tensor,
+              ) -> tuple[Tensor, Tensor, Tensor]:
+        """Colour (R, 3), distance (R,) and whether looked up, of rays from one place; edges, weights: ``_coarse``."""
         colour = self._decoder.sky_colour(directions, self._light)
         distance = torch.full_like(directions[:, 0], torch.inf)
         looked_up = torch.zeros_like(distance, dtype=torch.bool)
         meets = (weights.sum(1) > _EMPTY).nonzero().squeeze(1)
         if not len(meets):
             return colour, distance, looked_up
-        where, widths = _places(coarse, _widened(weights[meets]))
+        where, widths = _places(edges, _widened(weights[meets]))
         origins = origin.expand(len(meets), 3)
         rays = march(self._decoder, self._state, origins, directions[meets], where, widths, self._light)
         decoded, found = rays.colour, rays.depth.isfinite()
@@ -119,6 +123,15 @@ class SceneRenderer:
             colours[:, 0] = torch.where(first[:, None], colour, colours[:, 0])
         share = torch.softmax(8.0 * best.clamp(min=-10.0), 1)
         return (share[..., None] * colours).sum(1), best[:, 0] > -torch.inf
+
+
+def _directions(intrinsics: Tensor, T_base_camera: Tensor, v: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit directions (N, 3) in ``base_link`` of the pixels of rows v and columns u, and the lengths (N,) they had when
+    z was 1."""
+    rows, columns = torch.meshgrid(v, u, indexing="ij")
+    pixels = torch.stack((columns, rows, torch.ones_like(columns)), -1).reshape(-1, 3)
+    local = pixels @ torch.linalg.inv(intrinsics.double()).T.float().to(pixels.device)
+    return functional.normalize(local @ T_base_camera[:3, :3].T, dim=1), local.norm(dim=1)
 
 
 def _widened(weights: Tensor) -> Tensor:
