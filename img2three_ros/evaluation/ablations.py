@@ -107,7 +107,8 @@ def conditions(seeds: int = 2, without_pretrained: Path | None = None) -> list[C
 
 def ablate(recording: Recording, rows: Sequence[Condition], config: Config,
            progress: Progress | None = None) -> list[Row]:
-    """Measure every condition on a recording. progress: called with trials done and in all."""
+    """Measure every condition on a recording: of the depth network alone, without what the scene corrects or adds.
+    progress: called with trials done and in all."""
     plan = [(row, [(drive, trial) for drive in recording.drives for trial in row.trials(drive)]) for row in rows]
     total, done = sum(len(trials) for _, trials in plan), 0
     found = []
@@ -115,7 +116,7 @@ def ablate(recording: Recording, rows: Sequence[Condition], config: Config,
         pool = Pool()
         for drive, trial in trials:
             frames = trial.change(drive.frames) if trial.change else drive.frames
-            pool.add(measured(drive, with_overrides(config, trial.settings), frames))
+            pool.add(measured(drive, with_overrides(config, {"scene.space": False, **trial.settings}), frames))
             done += 1
             if progress:
                 progress(done, total)

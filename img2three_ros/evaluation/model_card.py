@@ -54,14 +54,16 @@ def facts(weights: Path) -> str:
 def metrics_table(metrics: Sequence[Mapping[str, Any]], weights_digest: str) -> str:
     """Markdown: the rows of ``metrics.json`` trees, mean over cameras first.
 
-    Raises InputError('metrics') for one that was made with other weights, or with none.
+    Raises InputError('metrics') for one that was made with other weights, with more (the scene network corrects
+    depth: ``scene.space`` must be false), or with none.
     """
     lines = ["| " + " | ".join(_HEAD) + " |", "|" + " --- |" * len(_HEAD)]
     for tree in metrics:
         run = tree["run"]
-        if weights_digest not in run["weights_sha256"].values():
+        if list(run["weights_sha256"].values()) != [weights_digest]:
             raise InputError("metrics", f"the metrics of '{run['bag']}' are of engine '{run['engine']}' with weights "
-                             f"{', '.join(run['weights_sha256'].values()) or 'none'}, not of {weights_digest}")
+                             f"{', '.join(run['weights_sha256'].values()) or 'none'}, not of {weights_digest} alone "
+                             "(--set scene.space=false)")
         names = [MEAN, *(name for name in tree["depth"] if name != MEAN)]
         for name in names:
             lines.append(_row(Path(run["bag"]).name if name == MEAN else f"… {name}", tree["depth"][name],

@@ -41,12 +41,13 @@ def versions() -> dict[str, str]:
 
 
 def weights_digest(config: Config) -> dict[str, str]:
-    """Of the file the engine read, if it reads one."""
+    """Of the files the engine read, if it reads any."""
     if config.engine != "scene":
         return {}
-    from ..reconstruction.scene_engine import weights_file
+    from ..reconstruction.scene_engine import space_weights_file, weights_file
 
-    return file_digests(weights_file(config.scene.weights))
+    space = file_digests(space_weights_file(config.scene.space_weights)) if config.scene.space else {}
+    return {**file_digests(weights_file(config.scene.weights)), **space}
 
 
 def _sha256(path: Path) -> str:

@@ -79,6 +79,10 @@ def test_metrics_are_rows_with_the_mean_first(weights):
 def test_metrics_of_other_weights_are_refused(weights):
     with pytest.raises(InputError, match="not of"):
         metrics_table([metrics("0123")], digest(weights))
+    both = metrics(digest(weights))
+    both["run"]["weights_sha256"]["scene_space.safetensors"] = "4567"
+    with pytest.raises(InputError, match="scene.space=false"):
+        metrics_table([both], digest(weights))
 
 
 def test_a_card_is_filled_and_loses_stale_metrics(weights, tmp_path):

@@ -120,10 +120,14 @@ def test_page_says_where_it_comes_from(result):
 def test_weights_are_named_by_their_digest(tmp_path):
     (tmp_path / "drive.mcap").write_bytes(b"")
     (tmp_path / "w.safetensors").write_bytes(b"abc")
-    config = with_overrides(Config(), {"engine": "scene", "scene.weights": str(tmp_path / "w.safetensors")})
-    info = run_info(tmp_path / "drive.mcap", config, "cpu", "last", "evaluate")
-    assert info.weights_sha256 == {
-        "w.safetensors": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    (tmp_path / "s.safetensors").write_bytes(b"")
+    config = with_overrides(Config(), {"engine": "scene", "scene.weights": str(tmp_path / "w.safetensors"),
+                                       "scene.space_weights": str(tmp_path / "s.safetensors")})
+    depth = {"w.safetensors": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    space = {"s.safetensors": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}
+    for values, expected in (({}, {**depth, **space}), ({"scene.space": False}, depth)):
+        info = run_info(tmp_path / "drive.mcap", with_overrides(config, values), "cpu", "last", "evaluate")
+        assert info.weights_sha256 == expected
     assert run_info(tmp_path / "drive.mcap", with_overrides(config, {"engine": "sweep"}), "cpu", "last",
                     "evaluate").weights_sha256 == {}
 
