@@ -143,6 +143,8 @@ def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> None:
     """Render, measure, print."""
     options = _options()
+    if options.threads:
+        torch.set_num_threads(options.threads)
     config = with_overrides(Config(), {
         "engine": "scene", "device": options.device, "threads": options.threads, "scene.space": True,
         "scene.weights": options.weights, "scene.space_weights": options.space_weights,
