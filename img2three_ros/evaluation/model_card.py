@@ -1,6 +1,6 @@
 """The parts of the model card that are read from files: what the weights say of their training, and their metrics.
 
-    python -m img2three_ros.evaluation.model_card [--weights FILE] [--metrics metrics.json ...] [CARD]
+    python -m img2three_ros.evaluation.model_card [--weights FILE] [--metrics metrics.json ... | --page FILE] [CARD]
 """
 
 from __future__ import annotations
@@ -29,14 +29,13 @@ def facts(weights: Path) -> str:
 
     Raises InputError('checkpoint') for a file without a training in its metadata.
     """
-    from ..models.depth_weights import load_depth_network
-
-    about = read_checkpoint(weights).metadata
+    checkpoint = read_checkpoint(weights)
+    about = checkpoint.metadata
     missing = sorted({"steps", "hours", "groups", "training", "commit", "hardware"} - about.keys())
     if missing:
         raise InputError("checkpoint", f"'{weights}' does not say how it was trained: its metadata has no "
                          f"'{missing[0]}'; export it with img2three train")
-    count = sum(value.numel() for value in load_depth_network(weights).parameters())
+    count = sum(value.numel() for value in checkpoint.tensors.values())
     training = json.loads(about["training"])
     encoder = float(training.get("optimizer.encoder", 1.0))
     start = (f"weights of `{Path(training['init']).name}`" if training.get("init") else
@@ -71,11 +70,13 @@ def metrics_table(metrics: Sequence[Mapping[str, Any]], weights_digest: str) -> 
     return "\n".join([*lines, "", f"Weights `{weights_digest[:16]}`."])
 
 
-def filled(text: str, weights: Path, metrics: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The text of a card with its blocks *facts* and *metrics* made anew. Without ``metrics`` the old ones stay if
-    they are of these weights."""
+def filled(text: str, weights: Path, metrics: Sequence[Mapping[str, Any]] = (), page: str = "") -> str:
+    """The text of a card with its blocks *facts* and *metrics* made anew, the latter from metrics.json trees or as the
+    page that a benchmark wrote with these weights. Without either the old ones stay if they are of these weights."""
     text = _with_block(text, "facts", facts(weights))
     mark = digest(weights)
+    if page:
+        return _with_block(text, "metrics", f"{page.strip()}\n\nWeights `{mark[:16]}`.")
     if metrics:
         return _with_block(text, "metrics", metrics_table(metrics, mark))
     return text if f"`{mark[:16]}`." in _block(text, "metrics") else _with_block(
@@ -97,9 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("card", type=Path, nargs="?", default=CARD)
     parser.add_argument("--weights", default="", help="safetensors file; default: the shipped weights")
     parser.add_argument("--metrics", type=Path, nargs="+", default=(), help="metrics.json of img2three evaluate")
+    parser.add_argument("--page", type=Path, help="Markdown that a benchmark wrote with these weights, instead")
     options = parser.parse_args(arguments)
     trees = [json.loads(path.read_text(encoding="utf-8")) for path in options.metrics]
-    text = filled(options.card.read_text(encoding="utf-8"), weights_file(options.weights), trees)
+    page = options.page.read_text(encoding="utf-8") if options.page else ""
+    text = filled(options.card.read_text(encoding="utf-8"), weights_file(options.weights), trees, page)
     options.card.write_text(text, encoding="utf-8")
 
 
