@@ -49,7 +49,8 @@ def scratch(tmp_path: Path) -> Iterator[Path]:
             file.unlink()
 
 
-def published_tensors(shared_dir: Path, keyed_weights: ModuleType, layout: str, *, tied: bool) -> dict[str, torch.Tensor]:
+def published_tensors(shared_dir: Path, keyed_weights: ModuleType, layout: str, *,
+                      tied: bool) -> dict[str, torch.Tensor]:
     """tied: with the second name of the tensors that have two."""
     lines = (shared_dir / f"reference/keys/{layout}.txt").read_text().splitlines()
     shapes = {key: ast.literal_eval(shape) for key, shape in (line.split("\t") for line in lines)}
