@@ -65,8 +65,8 @@ def align(pairs: PairPointmaps, known: Known | None = None, masks: Mapping[int, 
     solution = solve(problem, start, settings.iterations, settings.tolerance)
     problem, solution, more = _without_contradictions(pairs, problem, solution, settings)
     steps = solution.iterations
-    if settings.fine_iterations > 0 and bound > settings.samples:
-        finer = take_samples(pairs, min(settings.fine_samples, bound), masks)
+    finer = take_samples(pairs, min(settings.fine_samples, bound), masks)
+    if settings.fine_iterations > 0 and finer.weights.shape[1] > samples.weights.shape[1]:
         problem = replace(problem, samples=replace(finer, points=finer.points / unit))
         solution = solve(problem, replace(solution.state, depth=None), settings.fine_iterations, settings.tolerance)
         steps += solution.iterations

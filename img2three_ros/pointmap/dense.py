@@ -13,7 +13,7 @@ from .residuals import FLOOR, State
 from .similarity import inverse
 
 CHUNK = 1 << 15
-ROUNDS = 8
+ROUNDS = 12
 _FAINT = 1e-6  # weight of pixels of confidence 1: they follow what there is, and count for nothing
 
 

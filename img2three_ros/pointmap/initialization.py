@@ -51,7 +51,7 @@ def guess_intrinsics(samples: Samples, registration: Registration, sizes: dict[i
             row = [float(matrix[0, 0]), float(matrix[1, 1]), *centre]
             focal = None
         else:
-            focal = _own_focal(samples, image, centre) if bool(in_camera[image]) else None
+            focal = _own_focal(samples, registration, image, centre) if bool(in_camera[image]) else None
             row = [focal, focal, *centre] if focal is not None else []
         if not bool(in_camera[image]):
             pose, found = _locate(samples, registration, image, row, centre, max(height, width))
@@ -68,11 +68,12 @@ def guess_intrinsics(samples: Samples, registration: Registration, sizes: dict[i
     return intrinsics, replace(registration, to_model=to_model, in_camera_frame=in_camera), notes
 
 
-def _own_focal(samples: Samples, image: int, centre: tuple[float, float]) -> float:
+def _own_focal(samples: Samples, registration: Registration, image: int, centre: tuple[float, float]) -> float:
+    """Of all observations in the camera's own frame, each as far as it agrees with the model; 0 = none found."""
     group = samples.groups[image]
     own = samples.slot[group] == 1
     points = samples.points[group][own].transpose(1, 2).reshape(-1, 3)
-    weights = samples.weights[group][own].reshape(-1)
+    weights = (samples.weights[group] * registration.agreement[group].square().unsqueeze(1))[own].reshape(-1)
     offsets = samples.pixels[image, :2].T - torch.tensor(centre, dtype=points.dtype, device=points.device)
     focal = float(weiszfeld_focal(points, offsets.repeat(int(own.sum()), 1), weights))
     return focal if np.isfinite(focal) else 0.0
@@ -83,7 +84,7 @@ def _locate(samples: Samples, registration: Registration, image: int, row: list[
     """T_camera_model (4, 4) of an image whose model lies in another camera's frame, and its focal."""
     model = int(registration.model[image])
     weights = samples.weights[model]
-    keep = weights > weights[weights > 0].quantile(0.3)
+    keep = (weights > 0) & (weights >= weights[weights > 0].quantile(0.3))
     points = samples.points[model][:, keep].T.cpu().numpy()
     offsets = samples.pixels[image, :2, keep].T.cpu().numpy() - np.array(centre)
     if row:
