@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .config import Config, nested_to_paths, set_thread_waiting, settings, with_overrides
+from .pointmap.command import align
 from .structures import InputError
 
 app = typer.Typer(
@@ -229,6 +230,9 @@ def train(context: typer.Context) -> None:
     from .training.command import app as training
 
     training(context.args, prog_name="img2three train", standalone_mode=False)
+
+
+app.command()(align)
 
 
 @app.command("rig-from-bag")
