@@ -79,7 +79,7 @@ def _targets(total: SpaceFigures) -> str:
         ("novel views: SSIM", scene.ssim, SSIM, lambda value: short(value, 3)),
         ("novel views: more than coloured points", scene.psnr - points.psnr, PSNR_GAIN,
          lambda value: f"{value:.1f} dB")]
-    lines = [verdict(name, value, f"{as_text(value)} (at least {short(target, 2)})", value >= target)
+    lines = [verdict(name, value, f"{as_text(value)} (at least {short(target, 2) if target < 1.0 else f'{target:g}'})", value >= target)
              for name, value, target, as_text in rows]
     return "\n".join([table(("", "reached", "met"), ()), *lines])
 
