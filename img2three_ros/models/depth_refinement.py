@@ -6,7 +6,8 @@ space that the other view sees through; and so are the colours. A small recurren
 Deng, ECCV 2020) turns these contradictions into a correction of depth, scale and confidence, and looks again.
 
 It is not shown what the image looks like: with features of the image it learned the looks of the simulated world, and
-depth of real images became worse. For the same reason it corrects nothing where no witness sees anything.
+depth of real images became worse. For the same reason it corrects nothing where no witness sees anything, and the less
+the surer the depth is already: what matched well is more exact than what others can say of it.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class DepthRefinement(nn.Module):
         total = torch.zeros(3, *view.log_depth.shape, device=view.log_depth.device)
         state = torch.tanh(self.begin(_measures(view, *total)[None, :3]))
         rays = view_rays(view, intrinsics)
+        open_to = 1.0 - view.confidence
         found = []
         for _ in range(self.steps):
             said, counts = self._heard(view, total[0].detach(), rays, witnesses)
@@ -88,7 +90,7 @@ class DepthRefinement(nn.Module):
             candidate = torch.tanh(self.candidate(torch.cat((forget * state, told), 1)))
             state = state + update * (candidate - state)
             step = self.answer(state)[0].float() * total.new_tensor((_STEP, 1.0, 1.0))[:, None, None]
-            total = total + step * functional.avg_pool2d(counts.amax(0), 5, stride=1, padding=2)
+            total = total + step * open_to * functional.avg_pool2d(counts.amax(0), 5, stride=1, padding=2)
             found.append(Correction(*total))
         return found
 

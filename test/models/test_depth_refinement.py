@@ -93,6 +93,16 @@ def test_only_what_a_witness_sees_is_corrected() -> None:
     assert bool(changed[:8].all()) and not bool(changed[8:].any())  # and two pixels around
 
 
+def test_the_surer_the_depth_the_smaller_the_correction() -> None:
+    torch.manual_seed(0)
+    network = DepthRefinement(width=8, steps=1)
+    torch.nn.init.normal_(network.answer[-1].weight)
+    mixed = view(10.0)
+    mixed.confidence[:, 10:] = 1.0
+    correction = network(mixed, INTRINSICS, [Witness(view(6.0), INTRINSICS, torch.eye(4))])[-1]
+    assert bool(correction.log_depth[:, :10].all()) and not bool(correction.log_depth[:, 10:].any())
+
+
 def test_the_order_of_witnesses_does_not_matter() -> None:
     torch.manual_seed(0)
     network = DepthRefinement(width=8)
