@@ -18,7 +18,6 @@ import argparse
 import json
 import multiprocessing
 import os
-import resource
 import statistics
 import sys
 import time
@@ -80,7 +79,13 @@ def measure_speed(drive: SpaceDrive, config: Config, rounds: int) -> Speed:
     return Speed(median["frame"], median["cpu"],
                  {name[6:]: value for name, value in median.items() if name.startswith("stage ")},
                  *(median.get(name, float("nan")) for name in ("first view", "view", "whole grid")),
-                 resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2, torch.get_num_threads())
+                 _peak(), torch.get_num_threads())
+
+
+def _peak() -> float:
+    """Peak resident memory of this process, GB. Not ``ru_maxrss``: on Linux that starts from the parent's."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024**2
 
 
 def _scene_seconds(space: SceneSpace, drive: SpaceDrive) -> dict[str, float]:

@@ -79,9 +79,13 @@ def _targets(total: SpaceFigures) -> str:
         ("novel views: SSIM", scene.ssim, SSIM, lambda value: short(value, 3)),
         ("novel views: more than coloured points", scene.psnr - points.psnr, PSNR_GAIN,
          lambda value: f"{value:.1f} dB")]
-    lines = [verdict(name, value, f"{as_text(value)} (at least {short(target, 2) if target < 1.0 else f'{target:g}'})", value >= target)
+    lines = [verdict(name, value, f"{as_text(value)} (at least {_target(target)})", value >= target)
              for name, value, target, as_text in rows]
     return "\n".join([table(("", "reached", "met"), ()), *lines])
+
+
+def _target(value: float) -> str:
+    return short(value, 2) if value < 1.0 else f"{value:g}"
 
 
 def _voxel_tables(total: SpaceFigures) -> list[str]:
