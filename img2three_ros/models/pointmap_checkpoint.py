@@ -174,7 +174,7 @@ def fitted_tensors(published: PublishedWeights, shapes: Mapping[str, tuple[int, 
     """
     tensors = dict(published.tensors)
     if "head_type" not in published.options and not any(name.startswith("dec_blocks2.") for name in tensors):
-        tensors |= {name.replace("dec_blocks.", "dec_blocks2.", 1): tensor for name, tensor in tensors.items()
+        tensors |= {name.replace("dec_blocks.", "dec_blocks2.", 1): tensor.clone() for name, tensor in tensors.items()
                     if name.startswith("dec_blocks.")}
     wanted = {published_name(name): name for name in shapes
               if not (published.pretraining and name.startswith("head"))}

@@ -74,7 +74,6 @@ def test_portrait_is_read_upright_and_beside_landscape() -> None:
     upright, wide = street(1, 64, 32), street(1, 32, 48)
     maps = network(upright, wide)
     assert maps.points1.shape == (1, 64, 32, 3) and maps.points2_in_1.shape == (1, 32, 48, 3)
-    # A patch in the lower left corner of the upright image has row 3, column 0: the same as in a taller, wider image.
     tokens = network.encode(upright).tokens
     assert tokens.shape == (1, 4 * 2, 32)
     assert not torch.allclose(tokens, network.encode(upright.mT).tokens)
