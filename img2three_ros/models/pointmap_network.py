@@ -28,6 +28,7 @@ from .weights_file import load_network, save_network
 
 _CONFIG = "pointmap_network"
 MEMORY_BYTES = 2 << 30
+_CPU_BATCH_BYTES = 128 << 20  # on a CPU more at once only costs: large tensors are mapped anew each time (measured)
 
 
 class ImageFeatures(NamedTuple):
@@ -118,13 +119,16 @@ class PointmapNetwork(nn.Module):
         """Pointmaps of ordered pairs (first, second) of N images (3, H, W), which may differ in size; B is 1 in each.
 
         Each image is encoded once, whatever depends on one image alone is computed once, both orders of a pair are
-        decoded together, and as many pairs at once as memory_bytes allows. The bound is on working memory: weights,
-        images and results come on top. Raises InputError('bad_size'), InputError('parameter') for unknown images.
+        decoded together, and as many pairs at once as memory_bytes allows and the device likes. The bound is on
+        working memory: weights, images, features and results come on top. Raises InputError('bad_size'),
+        InputError('parameter') for images that there are not.
         """
         used = sorted({image for pair in pairs for image in pair})
         if used and not 0 <= used[0] <= used[-1] < len(images):
             raise InputError("parameter", f"pairs name images {used[0]} to {used[-1]}, but there are {len(images)}")
-        features = self._encode_all({image: images[image] for image in used}, memory_bytes)
+        on_cpu = bool(used) and images[used[0]].device.type == "cpu"
+        at_once = _CPU_BATCH_BYTES if on_cpu else memory_bytes
+        features = self._encode_all({image: images[image] for image in used}, min(memory_bytes, at_once))
         sizes = {image: (own.rows, own.columns) for image, own in features.items()}
         keep = sum(prepared_bytes(self.config, size) for size in sizes.values())
         if keep <= memory_bytes // 2:
@@ -134,7 +138,7 @@ class PointmapNetwork(nn.Module):
         else:
             known1 = known2 = None
         results: dict[int, Pointmaps] = {}
-        for batch in pair_batches(self.config, pairs, sizes, memory_bytes):
+        for batch in pair_batches(self.config, pairs, sizes, min(memory_bytes, at_once)):
             first, second = ([pairs[position][place] for position in batch] for place in (0, 1))
             maps = self._decode(_joined(features, first), _joined(features, second),
                                 _prepared(self.head1, features, first, known1),
