@@ -63,7 +63,7 @@ def street(images: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArr
 
 
 def pointmaps(poses: NDArray[np.float64], matrices: NDArray[np.float64], depths: NDArray[np.float32],
-              edges: list[tuple[int, int]]) -> PairPointmaps:
+              edges: list[tuple[int, int]], device: str) -> PairPointmaps:
     """What a network that errs a little would say of the pairs."""
     chance = np.random.default_rng(0)
     v, u = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
@@ -85,7 +85,7 @@ def pointmaps(poses: NDArray[np.float64], matrices: NDArray[np.float64], depths:
             points[slot].append(torch.from_numpy((unit * (camera @ T[:3, :3].T + T[:3, 3])).astype(np.float32)))
             sure = 1.0 + np.exp(3.0 - slot - 10.0 * np.abs(error))
             trust[slot].append(torch.from_numpy(np.where(sky, 1.0, sure).astype(np.float32)))
-    stacked = [torch.stack(tensors) for tensors in (points[0], trust[0], points[1], trust[1])]
+    stacked = [torch.stack(tensors).to(device) for tensors in (points[0], trust[0], points[1], trust[1])]
     return PairPointmaps(tuple(edges), *stacked)
 
 
@@ -137,9 +137,7 @@ def generated(images: int, window: int, device: str, rounds: int) -> None:
     """A complete graph (or a window) over the simulated street."""
     poses, matrices, depths = street(images)
     edges = window_pairs(images, window) if window else complete_pairs(images)
-    pairs = pointmaps(poses, matrices, depths, edges)
-    pairs = PairPointmaps(pairs.edges, *(tensor.to(device) for tensor in (
-        pairs.points1, pairs.confidence1, pairs.points2, pairs.confidence2)))
+    pairs = pointmaps(poses, matrices, depths, edges, device)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     scene, spent = measure(pairs, None, rounds)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

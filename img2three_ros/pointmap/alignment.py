@@ -11,7 +11,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,8 +73,8 @@ def align(pairs: PairPointmaps, known: Known | None = None, masks: Mapping[int, 
     dense = solve_depths(pairs, state, masks, unit)
     scene = assemble(state, dense, problem, known, steps)
     check_result(scene)
-    notes = (*notes, *more, *scene.notes, *limits(scene, solution.converged))
-    return replace(scene, notes=notes, seconds=time.perf_counter() - begin)
+    notes += [*more, *scene.notes, *limits(scene, solution.converged)]
+    return replace(scene, notes=tuple(notes), seconds=time.perf_counter() - begin)
 
 
 def first_guess(pairs: PairPointmaps, samples: Samples, known: Known,

@@ -42,7 +42,8 @@ def read_pairs(path: Path, device: torch.device | str = "cpu") -> PairFile:
         raise InputError("file", f"'{path}' lacks {', '.join(missing)}; it holds {held}")
     edges = arrays["edges"]
     if edges.ndim != 2 or edges.shape[1] != 2 or not np.issubdtype(edges.dtype, np.integer):
-        raise InputError("file", f"'{path}': edges must be whole numbers of shape (E, 2), not {edges.dtype} {edges.shape}")
+        raise InputError("file", f"'{path}': edges must be whole numbers of shape (E, 2), not {edges.dtype} "
+                         f"{edges.shape}")
     for cloud, confidence in zip(_CLOUDS, _CONFIDENCES, strict=True):
         _check_shapes(path, arrays, cloud, confidence, len(edges))
     tensors = [torch.from_numpy(np.ascontiguousarray(arrays[name], dtype=np.float32)).to(device)
@@ -68,16 +69,15 @@ def write_scene(path: Path, scene: AlignedScene) -> None:
 
 def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError("file", f"'{path}' is a single array (.npy), not an archive of pairs (.npz)")
-            return {name: archive[name] for name in archive.files}
+        archive = np.load(path, allow_pickle=False)
+        if isinstance(archive, np.lib.npyio.NpzFile):
+            with archive:
+                return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise InputError("file", f"there is no file '{path}'") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError("file", f"'{path}' is no .npz archive of plain arrays that can be read") from error
+    raise InputError("file", f"'{path}' is a single array (.npy), not an archive of pairs (.npz)")
 
 
 def _check_shapes(path: Path, arrays: dict[str, NDArray[np.generic]], cloud: str, confidence: str, count: int) -> None:

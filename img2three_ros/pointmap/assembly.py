@@ -83,8 +83,8 @@ def assemble(state: State, dense: DenseDepth, problem: Problem, known: Known, it
     pull = problem.poses.pull(state).cpu().numpy()
     images = problem.poses.image.tolist()
     deviation = {image: _deviation(known.all_poses(len(fx))[image], scene.cameras[image]) for image in images}
-    notes = tuple(f"image {image}: its known pose is contradicted by the images (they say {deviation[image][0]:.2f} deg "
-                  f"and {deviation[image][1]:.3f} {'m' if scene.metric else 'units'} off); it pulled little"
+    notes = tuple(f"image {image}: its known pose is contradicted by the images (they say {deviation[image][0]:.2f} "
+                  f"deg and {deviation[image][1]:.3f} {'m' if scene.metric else 'units'} off); it pulled little"
                   for image, share in zip(images, pull, strict=True) if share < 0.5)
     return replace(scene, pose_deviation=deviation, notes=notes)
 

@@ -36,8 +36,8 @@ def check_connected(pairs: PairPointmaps, groups: list[list[int]], agreement: ND
                          f"({named}): {why}. Add pairs between them, give known poses, or align each group alone")
     single = [group[0] for group in groups if len(group) == 1]
     if single:
-        raise InputError("no_overlap", f"image {', '.join(map(str, single))} shares nothing usable with any other image: "
-                         "leave it out")
+        raise InputError("no_overlap", f"image {', '.join(map(str, single))} shares nothing usable with any other "
+                         "image: leave it out")
     return [*notes, f"the images fall into {len(groups)} groups ({named}) because {why}; only their known poses place "
             "the groups against each other"]
 
@@ -75,7 +75,8 @@ def check_result(scene: AlignedScene) -> None:
         low, high = FOCAL_BOUNDS
         if not 0.5 * low * side <= K[0, 0] <= 2.0 * high * side:
             raise InputError("diverged", f"the alignment diverged: image {image} came out with a focal length of "
-                             f"{K[0, 0]:.1f} px for {side} px; its pointmaps show no perspective. Give known intrinsics")
+                             f"{K[0, 0]:.1f} px for {side} px; its pointmaps show no perspective. Give known "
+                             "intrinsics")
 
 
 def limits(scene: AlignedScene, converged: bool) -> list[str]:
@@ -90,6 +91,6 @@ def limits(scene: AlignedScene, converged: bool) -> list[str]:
     behind = [image for image, depth in enumerate(scene.depth)
               if np.mean(depth[np.isfinite(depth)] <= 1e-3 * reference) > 0.2]
     if behind:
-        notes.append(f"image {', '.join(map(str, behind))}: more than a fifth of the pixels has no depth in front of the "
-                     "camera; its pose is doubtful")
+        notes.append(f"image {', '.join(map(str, behind))}: more than a fifth of the pixels has no depth in front of "
+                     "the camera; its pose is doubtful")
     return notes

@@ -16,7 +16,8 @@ PairsFile = Annotated[Path, typer.Argument(help="pairs: edges, pred1_pts3d, pred
 def align(
     pairs: PairsFile,
     output: Annotated[Path, typer.Option(help="file to write (.npz): c2w, K, depth, pw, loss, seconds, ...")],
-    known_intrinsics: Annotated[bool, typer.Option("--known-intrinsics", help="take gt_K of the input as exact")] = False,
+    known_intrinsics: Annotated[bool, typer.Option("--known-intrinsics", help="take gt_K of the input as "
+                                                   "exact")] = False,
     known_poses: Annotated[bool, typer.Option("--known-poses", help="take gt_c2w of the input as priors: they give "
                                               "the frame and the scale, and pull; they do not fix")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: those of torch")] = None,

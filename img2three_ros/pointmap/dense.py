@@ -31,7 +31,8 @@ def solve_depths(pairs: PairPointmaps, state: State, masks: Mapping[int, Tensor]
     """The depth of every pixel that is nearest to what all its pairs say, weighted by log confidence.
 
     Depth of a pixel with no information at all (not finite in every pair) is NaN. Confidence is the largest of all
-    pairs. unit: mean distance of the pairs' points; distances far below it count as squares. pair_loss sums to the objective: mean over pixels and pairs of log(confidence) * distance.
+    pairs. unit: mean distance of the pairs' points; distances far below it count as squares. pair_loss sums to the
+    objective: mean over pixels and pairs of log(confidence) * distance.
     """
     pair_loss = torch.zeros(len(pairs.edges), 2, dtype=torch.float64, device=pairs.device)
     depths, confidences = [], []

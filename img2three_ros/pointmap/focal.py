@@ -6,10 +6,9 @@ of its point.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-ROUNDS = 10
+ROUNDS = 50
 FOCAL_BOUNDS = (0.25, 4.0)
 """Of the longer side: 127 to 14 degrees of view. What lies outside is no camera that a pairwise network knows."""
 
@@ -28,7 +27,9 @@ def weiszfeld_focal(points: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
     for _ in range(ROUNDS):
         distance = (offsets - focal * rays).norm(dim=-1)
         robust = weights / distance.clamp(min=1e-8)
-        focal = (robust * along).sum() / (robust * square).sum()
+        before, focal = focal, (robust * along).sum() / (robust * square).sum()
+        if bool((focal - before).abs() <= 1e-6 * focal.abs()):
+            break
     return focal
 
 

@@ -175,6 +175,6 @@ def _pair_similarities(samples: Samples, registration: Registration, worlds: Ten
     weights = (thin.weights * thin.weights[model]).sqrt()
     first, second = samples.by_slot(1), samples.by_slot(2)
     source = thin.points.transpose(1, 2)
-    return robust_similarity(torch.cat((source[first], source[second]), 1), torch.cat((target[first], target[second]), 1),
-                             torch.cat((weights[first], weights[second]), 1))
+    both = [torch.cat((values[first], values[second]), 1) for values in (source, target, weights)]
+    return robust_similarity(*both)
 

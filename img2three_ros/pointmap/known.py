@@ -47,7 +47,8 @@ class Known:
             _check_intrinsics(image, matrix, size)
         for image, pose in enumerate(self.all_poses(pairs.images)):
             if pose is not None and not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-3):
-                raise InputError("poses", f"the known pose of image {image} is not rigid: its rotation is not a rotation")
+                raise InputError("poses", f"the known pose of image {image} is not rigid: its rotation part is "
+                                 "no rotation")
 
     def all_intrinsics(self, images: int) -> list[Matrix | None]:
         """One for every image."""

@@ -47,7 +47,8 @@ def scene_matches(scene: AlignedScene, first: int, second: int, confidence: floa
     return Matches(found.first[good], found.second[good], found.score[good])
 
 
-def point_matches(first: NDArray[np.floating], second: NDArray[np.floating], keep_first: NDArray[np.bool_] | None = None,
+def point_matches(first: NDArray[np.floating], second: NDArray[np.floating],
+                  keep_first: NDArray[np.bool_] | None = None,
                   keep_second: NDArray[np.bool_] | None = None) -> Matches:
     """Reciprocal nearest neighbours of two pointmaps (H, W, 3) in one frame; score = minus the distance.
 

@@ -65,7 +65,7 @@ def scale_from_odometry(scene: AlignedScene, T_odom_camera: Sequence[Matrix | No
 def scale_from_lidar(scene: AlignedScene, points: Sequence[NDArray[np.floating] | None]) -> ScaleEstimate:
     """From LiDAR points (N, 3) in the optical frame of each camera, metres (None = none for this image).
 
-    A point is compared with the depth of the pixel that it falls on; hidden points and edges are what the median is for.
+    A point is compared with the depth of the pixel that it falls on; the median is for hidden points and edges.
     """
     ratios, weights = [], []
     for image, cloud in enumerate(points):
@@ -101,7 +101,8 @@ def scale_from_metric_pairs(scene: AlignedScene) -> ScaleEstimate:
 def combined_scale(estimates: Sequence[ScaleEstimate]) -> tuple[ScaleEstimate, tuple[str, ...]]:
     """The weighted mean of several sources, and a note for every one that lies more than three deviations off it."""
     if not estimates:
-        raise InputError("no_scale", "nothing says how long a metre is: give baselines, odometry, LiDAR or metric depth")
+        raise InputError("no_scale", "nothing says how long a metre is: give baselines, odometry, LiDAR or metric "
+                         "depth")
     logs = np.log([estimate.metres for estimate in estimates])
     deviations = np.array([max(estimate.uncertainty, 1e-3) for estimate in estimates])
     weights = deviations ** -2
@@ -115,7 +116,8 @@ def combined_scale(estimates: Sequence[ScaleEstimate]) -> tuple[ScaleEstimate, t
                          " + ".join(estimate.source for estimate in estimates)), notes
 
 
-def _from_depth(ratios: list[NDArray[np.float64]], weights: list[NDArray[np.float64]], source: str) -> ScaleEstimate:
+def _from_depth(ratios: Sequence[NDArray[np.floating]], weights: Sequence[NDArray[np.floating]],
+                source: str) -> ScaleEstimate:
     ratio, weight = np.concatenate([*ratios, np.zeros(0)]), np.concatenate([*weights, np.zeros(0)])
     good = np.isfinite(ratio) & (ratio > 0) & (weight > 0)
     if good.sum() < _LEAST_POINTS:

@@ -21,7 +21,8 @@ _RETRIES = 6
 class Problem:
     """What is solved. active: (E,) bool, pairs that count; the mean log scale of those stays what it is.
 
-    fixes_scale: whether the known poses say how long a metre is. evidence: how many independent measurements the samples are worth: weighs them against the priors.
+    fixes_scale: whether the known poses say how long a metre is.
+    evidence: how many independent measurements the samples are worth: weighs them against the priors.
     """
 
     samples: Samples

@@ -1,4 +1,4 @@
-"""A street of boxes seen by a few cameras, with exact depth, and the pointmaps a perfect pairwise network would give."""
+"""A street of boxes seen by a few cameras, with exact depth, and the pointmaps that a perfect network would give."""
 
 from dataclasses import dataclass
 
