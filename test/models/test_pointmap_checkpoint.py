@@ -5,7 +5,7 @@ import ast
 import json
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path, PosixPath
 
 import numpy as np
@@ -28,6 +28,15 @@ CALL = ("AsymmetricCroCo3DStereo(pos_embed='RoPE100', patch_embed_cls='ManyAR_Pa
 OPTIONS = {"head_type": "dpt", "enc_depth": 2, "enc_num_heads": 2, "dec_depth": 4, "dec_num_heads": 3,
            "pos_embed": "RoPE100", "depth_mode": ["exp", -math.inf, math.inf], "conf_mode": ["exp", 1, math.inf]}
 SCRATCH = ("downstream_head1.dpt.scratch.", "downstream_head2.dpt.scratch.")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors of a few pixels gain nothing from more, and on a busy machine threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def small_network(head: str = "dpt", descriptor_width: int = 0) -> PointmapNetwork:

@@ -1,5 +1,6 @@
 """The small network as a whole: shapes, many pairs at once, export, and its file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,15 @@ from img2three_ros.models.pointmap_pairs import image_bytes, pair_batches, pair_
 from img2three_ros.structures import InputError
 
 COMPLETE = [(i, j) for i in range(4) for j in range(4) if i != j]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors of a few pixels gain nothing from more, and on a busy machine threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def tiny_network(head: str = "dpt", descriptor_width: int = 0) -> PointmapNetwork:
