@@ -146,14 +146,18 @@ class SimulatedGroups:
                  for view, place, pose, (instant, camera) in zip(views, places, told_poses, order, strict=True)]
         return Outing(vehicle, ego, seconds, errors.base, told_motions, shots)
 
-    def stacked(self, random: Generator, shots: list[Shot], size: tuple[int, int]) -> ViewGroup:
-        """The shots as a group, with the sources of each."""
-        return _stacked(shots, np.stack([self._sources(random, shots, place, size) for place in range(len(shots))]))
+    def stacked(self, random: Generator, shots: list[Shot], size: tuple[int, int], causal: bool = False) -> ViewGroup:
+        """The shots as a group, with the sources of each. causal: no view is matched with a later instant, as on the
+        road."""
+        return _stacked(shots, np.stack([self._sources(random, shots, place, size, causal)
+                                        for place in range(len(shots))]))
 
-    def _sources(self, random: Generator, shots: list[Shot], place: int, size: tuple[int, int]) -> NDArray[np.int64]:
+    def _sources(self, random: Generator, shots: list[Shot], place: int, size: tuple[int, int], causal: bool,
+                 ) -> NDArray[np.int64]:
         """(S,) sources of a view, best first, -1 = none; some dropped or replaced as the settings say."""
         settings, shot = self.settings, shots[place]
-        others = [index for index, other in enumerate(shots) if other.unit == shot.unit and index != place]
+        others = [index for index, other in enumerate(shots) if other.unit == shot.unit and index != place
+                  and (not causal or other.instant >= shot.instant)]
         frusta = [Frustum(other.intrinsics, size) for other in shots]
         poses = [inverse(shots[index].T_base_camera) @ shot.T_base_camera for index in others]
         best = best_sources(frusta[place], [frusta[index] for index in others], poses, settings.sources)

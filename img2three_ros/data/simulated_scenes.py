@@ -78,7 +78,7 @@ class SimulatedScenes:
         random = np.random.default_rng((own.seed, 30, index))
         world = self._groups.world(index // own.groups_per_world)
         outing = self._groups.outing(random, world, Unit(_rig(random, cameras), instants), size)
-        group = self._groups.stacked(random, outing.shots, size)
+        group = self._groups.stacked(random, outing.shots, size, causal=True)
         base = _base(outing)
         inside = [_Seen(shot.view, inverse(base) @ shot.T_world_camera,
                         _rays(outing.vehicle.calibrations[shot.view.camera])) for shot in outing.shots]

@@ -23,6 +23,8 @@ from ..geometry.contraction import ContractedGrid
 from .blocks import Residual
 from .lifting import Blocks, CellTable, LiftedView, cell_table, evidence, lifted
 
+MOST_OF_PAST = 0.8
+"""No more of the past than this goes into the present: so everything remembered fades within a second or two."""
 BLOCK = 2
 """The plane has a cell for every BLOCK x BLOCK columns of the grid."""
 
@@ -85,7 +87,10 @@ class SceneVolume(nn.Module):
         self.reduce = nn.Conv2d(config.context + 3, config.lift, 1)
         self.enter = nn.Conv2d(levels * (config.lift + 1 + 2 * BLOCK * BLOCK), w1, 1)
         self.first = Residual(w1)
+        self.of_now, self.of_past = nn.GroupNorm(8, w1), nn.GroupNorm(8, w1)
         self.gate = nn.Conv2d(2 * w1 + 1, w1, 3, padding=1)
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, -1.0)  # type: ignore[arg-type]
         self.down2, self.in2 = nn.Conv2d(w1, w2, 3, stride=2, padding=1), Residual(w2)
         self.down4, self.in4 = nn.Conv2d(w2, w4, 3, stride=2, padding=1), nn.Sequential(Residual(w4), Residual(w4))
         self.up2, self.out2 = nn.Conv2d(w4, w2, 1), Residual(w2)
@@ -124,14 +129,16 @@ class SceneVolume(nn.Module):
         flat = torch.cat((pulled.reshape(1, -1, height, width), _columns_to_channels(seen)), 1)
         plane = self.first(self.enter(flat))
         if past is not None:
-            assert T_past_now is not None, "a past state needs the motion since"
+            if T_past_now is None:
+                raise ValueError("a past state needs the motion since")
             plane = self._remembered(plane, past, T_past_now)
         return plane, seen
 
     def _remembered(self, plane: Tensor, past: Tensor, T_past_now: Tensor) -> Tensor:
         """The plane with that of the past blended in, where the vehicle came from."""
         moved, known = moved_plane(past, self.config.grid, T_past_now)
-        share = torch.sigmoid(self.gate(torch.cat((plane, moved, known), 1))) * known
+        both = torch.cat((self.of_now(plane), self.of_past(moved), known), 1)
+        share = MOST_OF_PAST * torch.sigmoid(self.gate(both)) * known
         return plane + share * (moved - plane)
 
     def _completed(self, plane: Tensor) -> Tensor:

@@ -139,3 +139,13 @@ def test_labels_belong_to_occupied_points_and_follow_the_classes(samples) -> Non
 def test_nonsense_is_refused() -> None:
     with pytest.raises(InputError, match="at least one camera"):
         SimulatedScenes().scene(0, SIZE, 0)
+
+
+def test_no_view_is_matched_with_a_later_instant() -> None:
+    groups = SimulatedGroupSettings(no_sources=0.0, one_source=0.0, wrong_source=0.0)
+    group = SimulatedScenes(groups, SimulatedSceneSettings(points=64, rays=64, outside=1, outside_width=32)).scene(
+        2, (64, 96), 3, 3).group
+    found = [(int(instant), int(group.instant[source])) for instant, sources in zip(
+        group.instant, group.sources, strict=True) for source in sources if source >= 0]
+    assert all(other >= own for own, other in found)
+    assert any(other > own for own, other in found) and any(own > 0 for own, _ in found)

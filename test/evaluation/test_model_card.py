@@ -81,7 +81,7 @@ def test_metrics_of_other_weights_are_refused(weights):
         metrics_table([metrics("0123")], digest(weights))
     both = metrics(digest(weights))
     both["run"]["weights_sha256"]["scene_space.safetensors"] = "4567"
-    with pytest.raises(InputError, match="scene.space=false"):
+    with pytest.raises(InputError, match=r"scene\.space=false"):
         metrics_table([both], digest(weights))
 
 

@@ -92,6 +92,19 @@ def test_the_past_speaks_and_only_where_it_reaches() -> None:
     torch.testing.assert_close(gone.plane, alone.plane)
 
 
+def test_what_is_remembered_fades() -> None:
+    """Standing before scene B, it does not matter for long which scene was seen before."""
+    network, there, here = awake(SceneVolume(SMALL)), views(2, seed=5), views(2, seed=6)
+    nn.init.constant_(network.gate.bias, 50.0)  # as much of the past as it can take
+    with torch.no_grad():
+        one, other = network(*there).plane, network(*views(2, seed=7)).plane
+        apart = [float((one - other).norm())]
+        for _ in range(12):
+            one, other = (network(*here, plane, torch.eye(4)).plane for plane in (one, other))
+            apart.append(float((one - other).norm()))
+    assert apart[1] > 0.5 * apart[0] and apart[12] < 0.1 * apart[0]
+
+
 def test_a_plane_moves_with_the_vehicle() -> None:
     """After 1.6 m ahead what was 4 m ahead is 2.4 m ahead; after a quarter turn left it is to the right."""
     plane = torch.zeros(1, 1, 24, 24)
