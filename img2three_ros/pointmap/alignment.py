@@ -18,7 +18,7 @@ from .assembly import assemble, in_pair_units, normalised_state, with_all_pairs
 from .checks import check_connected, check_result, contradictions, limits
 from .dense import solve_depths
 from .initialization import guess_intrinsics, place
-from .known import Known, focal_prior, onto_known_poses, pose_prior
+from .known import Known, check_convention, focal_prior, onto_known_poses, pose_prior
 from .pairs import PairPointmaps
 from .registration import register
 from .residuals import State
@@ -38,7 +38,7 @@ class AlignmentSettings:
 
     samples: int = 2304
     fine_samples: int = 9216
-    most_samples: int = 600_000
+    most_samples: int = 300_000
     iterations: int = 20
     fine_iterations: int = 3
     tolerance: float = 3e-4
@@ -91,6 +91,7 @@ def first_guess(pairs: PairPointmaps, samples: Samples, known: Known,
     active = torch.tensor(usable, device=pairs.device)
     prior = pose_prior(known, pairs.device)
     if prior is not None:
+        check_convention(placement, prior)
         placement = onto_known_poses(placement, pairs.edges, prior, known.fixes_scale)
         if not known.fixes_scale:
             notes.append(f"the known camera centres lie within {known.baseline:.3f} m of their mean: too close to say "

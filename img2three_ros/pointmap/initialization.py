@@ -20,6 +20,7 @@ from .view_graph import Edge, components, spanning_forest
 
 _TREES = 24
 _GOOD = 0.9
+_FOCAL_DOUBT = 0.15
 _ROTATION, _LOG_SCALE, _SHIFT = np.radians(5.0), 0.2, 0.1
 """Deviations at which a pair counts half as agreeing with a tree; the shift in units of the scene's distance."""
 
@@ -49,7 +50,8 @@ def guess_intrinsics(samples: Samples, registration: Registration, sizes: dict[i
         centre = (width / 2, height / 2) if matrix is None else (float(matrix[0, 2]), float(matrix[1, 2]))
         if matrix is not None:
             row = [float(matrix[0, 0]), float(matrix[1, 1]), *centre]
-            focal = None
+            if bool(in_camera[image]):
+                notes += _compared(image, row[0], _own_focal(samples, registration, image, centre))
         else:
             focal = _own_focal(samples, registration, image, centre) if bool(in_camera[image]) else None
             row = [focal, focal, *centre] if focal is not None else []
@@ -66,6 +68,14 @@ def guess_intrinsics(samples: Samples, registration: Registration, sizes: dict[i
         rows.append(row)
     intrinsics = torch.tensor(rows, dtype=torch.float64, device=samples.points.device)
     return intrinsics, replace(registration, to_model=to_model, in_camera_frame=in_camera), notes
+
+
+def _compared(image: int, known: float, found: float) -> list[str]:
+    """A note if a known focal is far from what the pointmaps say."""
+    if not found > 0 or abs(np.log(known / found)) < _FOCAL_DOUBT:
+        return []
+    return [f"image {image}: its known focal length of {known:.0f} px is {100 * (known / found - 1):+.0f} % off what "
+            f"its pointmaps say ({found:.0f} px); was K resized and cropped with the image?"]
 
 
 def _own_focal(samples: Samples, registration: Registration, image: int, centre: tuple[float, float]) -> float:

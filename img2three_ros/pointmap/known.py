@@ -13,6 +13,9 @@ from ..structures import InputError, Matrix
 from .initialization import Placement
 from .pairs import PairPointmaps
 from .priors import FocalPrior, PosePrior
+from .similarity import rotation_log
+
+_WRONG_WAY = float(np.radians(8.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +107,24 @@ def pose_prior(known: Known, device: torch.device) -> PosePrior | None:
     poses[:, :3, 3] -= known.centre
     return PosePrior(torch.tensor([image for image, _ in found], device=device), torch.tensor(poses, device=device),
                      known.sigma_rotation, known.sigma_translation)
+
+
+def check_convention(placement: Placement, prior: PosePrior) -> None:
+    """Raises InputError('poses') if the known poses fit what the pairs say only when they are inverted."""
+    if len(prior.image) < 2:
+        return
+    ours, given = placement.cameras[prior.image, :3, :3], prior.pose[:, :3, :3]
+    as_given, inverted = _turn_off(ours, given), _turn_off(ours, given.transpose(1, 2))
+    if as_given > _WRONG_WAY and inverted < 0.2 * as_given:
+        raise InputError("poses", f"the known poses look inverted: as given they are {np.degrees(as_given):.0f} deg "
+                         f"off what the pairs say, inverted only {np.degrees(inverted):.1f} deg. Wanted is "
+                         "T_world_camera (camera into world, c2w), in optical axes")
+
+
+def _turn_off(ours: Tensor, given: Tensor) -> float:
+    """Median angle, radians, between the rotations of neighbouring cameras as found and as given."""
+    found, told = (rotations[:-1].transpose(1, 2) @ rotations[1:] for rotations in (ours, given))
+    return float(rotation_log(found.transpose(1, 2) @ told).norm(dim=1).median())
 
 
 def onto_known_poses(placement: Placement, edges: Sequence[tuple[int, int]], prior: PosePrior,

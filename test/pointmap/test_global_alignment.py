@@ -1,11 +1,14 @@
 """Global alignment on a street with known truth: what is recovered, what priors do, what cannot break it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from pointmap_scene import BOXES, THREE, camera, errors, pack, predict, render, unpack
 
 from img2three_ros.pointmap.alignment import align
+from img2three_ros.pointmap.checks import check_result, limits
 from img2three_ros.pointmap.known import Known
 from img2three_ros.pointmap.pairs import PairPointmaps
 from img2three_ros.pointmap.view_graph import reference_pairs, window_pairs
@@ -282,6 +285,33 @@ def test_pointmaps_without_perspective_are_an_error_or_a_note(truth):
     with pytest.raises(InputError) as caught:
         align(pack(pairs.edges, noise, weights))
     assert caught.value.reason in ("disconnected", "diverged")
+
+
+def test_poses_in_the_wrong_convention_are_refused(truth):
+    with pytest.raises(InputError, match="look inverted") as caught:
+        align(predict(truth, noise=0.02, rotation=0.3), Known(poses=list(np.linalg.inv(truth.cameras))))
+    assert caught.value.reason == "poses"
+
+
+def test_intrinsics_of_another_size_are_doubted(truth):
+    K = truth.intrinsics * np.array([1.4, 1.4, 1.0])[:, None]
+    K[:, :2, 2] = truth.intrinsics[:, :2, 2]
+    scene = align(predict(truth), Known(list(K)))
+    assert sum("% off what its pointmaps say" in note for note in scene.notes) == 3
+
+
+def test_a_scene_that_diverged_is_an_error_and_one_behind_the_camera_a_note(truth):
+    scene = align(predict(truth))
+    check_result(scene)
+    for broken in (replace(scene, loss=float("nan")), replace(scene, cameras=scene.cameras * np.nan),
+                   replace(scene, intrinsics=scene.intrinsics * 40.0)):
+        with pytest.raises(InputError, match="diverged") as caught:
+            check_result(broken)
+        assert caught.value.reason == "diverged"
+    flat = tuple(np.where(np.arange(depth.shape[1]) < 30, 1e-6, depth) for depth in scene.depth)
+    assert limits(scene, converged=True) == []
+    notes = limits(replace(scene, depth=flat), converged=False)
+    assert any("not settled" in note for note in notes) and any("doubtful" in note for note in notes)
 
 
 @pytest.mark.parametrize(("known", "message"), [
