@@ -15,13 +15,17 @@ CONTEXT = 8
 GRID = ContractedGrid(near=6.0, growth=4.0, side=24, levels=8, z_near=3.2)
 
 
-def depth_weights(folder: Path) -> str:
-    """The file of a depth network whose features have CONTEXT channels."""
+def depth_weights(folder: Path, sure: bool = False) -> str:
+    """The file of a depth network whose features have CONTEXT channels. sure: of whatever it finds."""
     torch.manual_seed(3)
     path = folder / "small.safetensors"
-    save_depth_network(path, DepthNetwork(DepthNetworkConfig(
+    network = DepthNetwork(DepthNetworkConfig(
         planes=16, match=8, groups=4, context=(CONTEXT, 8, 8, 8), widths=(8, 8, 8), refine_width=8, candidates=4,
-        refinements=1)))
+        refinements=1))
+    if sure:
+        torch.nn.init.zeros_(network.belief[-1].weight)
+        network.belief[-1].bias.data = torch.tensor([-3.0, 4.0])  # log scale, logit of the confidence
+    save_depth_network(path, network)
     return str(path)
 
 

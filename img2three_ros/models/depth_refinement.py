@@ -130,7 +130,7 @@ def seen_by(points: Tensor, witness: Witness) -> Place:
     of = witness.view
     maps = torch.cat((torch.stack((of.log_depth, of.confidence, of.log_scale)), of.colours, of.mask[None].float()))
     nearest = functional.grid_sample(maps[None].float(), where, mode="nearest", align_corners=False)[0]
-    seen = ahead & (where[0].abs() < 1.0).all(-1) & (nearest[6] > 0.5)
+    seen = ahead & (where[0].abs() < 1.0).all(-1) & (nearest[6] > 0.5) & nearest.isfinite().all(0)
     return Place(local, seen, safe.log(), nearest[:6])
 
 

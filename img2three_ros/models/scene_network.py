@@ -32,14 +32,17 @@ class SceneNetwork(nn.Module):
 
 
 def lifted_views(images: Tensor, mask: Tensor, features: Features, prediction: DepthPrediction) -> list[LiftedView]:
-    """What the depth network found in images (V, 3, H, W) RGB 0..1 with masks (V, H, W), at 1 / STRIDE."""
+    """What the depth network found in images (V, 3, H, W) RGB 0..1 with masks (V, H, W), at 1 / STRIDE. NaN and
+    infinity are masked: one of them would spread over the whole scene."""
     shown = functional.avg_pool2d(mask[:, None].float(), STRIDE)[:, 0] > 0.5
     log_scale = functional.avg_pool2d(prediction.log_scale.float(), STRIDE)
     confidence = functional.avg_pool2d(torch.sigmoid(prediction.confidence.float()), STRIDE)
     colours = functional.avg_pool2d(images.float(), STRIDE)
-    return [LiftedView(*of_view) for of_view in zip(
-        features.context4.float(), colours, prediction.log_depths[-2].float(), log_scale, confidence, shown,
-        strict=True)]
+    log_depth = prediction.log_depths[-2].float()
+    shown = shown & log_depth.isfinite() & log_scale.isfinite() & confidence.isfinite()
+    maps = [torch.nan_to_num(values, 0.0, 0.0, 0.0) for values in (
+        features.context4.float(), colours, log_depth, log_scale, confidence)]
+    return [LiftedView(*(values[row] for values in (*maps, shown))) for row in range(len(images))]
 
 
 def view_table(volume: SceneVolume, intrinsics: Tensor, T_base_camera: Tensor, size: tuple[int, int]) -> ViewTable:

@@ -1,8 +1,9 @@
 """What the scene representation adds to the fused occupancy: classes, and what is probably there but out of sight.
 
-The fused evidence stays what it is. A voxel it leaves unknown may become occupied, with the representation's own,
-lower probability, if a camera looks its way: what stands behind something is a prediction, what nobody watches is not
-known. The inside of the ground is left unknown: nobody drives there. No voxel becomes free unless that is asked for.
+The fused evidence stays what it is. A voxel it leaves unknown may become occupied if it is out of sight, behind what a
+camera sees: with the representation's own probability, but never a higher one than fused evidence needs to be called
+occupied. That is a prediction; what is in sight but unsure, and what no camera looks at, is not known. The inside of
+the ground is left unknown: nobody drives there. No voxel becomes free unless that is asked for.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def completed(volume: OccupancyVolume, space: SceneSpace, config: OccupancyConfi
     centres = torch.from_numpy(all_centres(volume)).to(device)
     state = torch.from_numpy(volume.state).flatten().to(device)
     above = torch.from_numpy(heights_above_ground(volume) > -_BELOW_GROUND * volume.voxel_size).flatten().to(device)
-    asked = (state == OCCUPIED) | ((state == UNKNOWN) & above & space.watches(centres))
+    asked = (state == OCCUPIED) | ((state == UNKNOWN) & above & space.hides(centres))
     chosen = asked.nonzero().squeeze(1)
     found, labels = _answers(space, centres[chosen])
     hidden = state[chosen] == UNKNOWN
@@ -41,7 +42,7 @@ def completed(volume: OccupancyVolume, space: SceneSpace, config: OccupancyConfi
     predicted[chosen[empty]] = FREE
     probability = torch.from_numpy(volume.probability).flatten().to(device).clone()
     told = solid | empty
-    probability[chosen[told]] = found[told]
+    probability[chosen[told]] = found[told].clamp(max=config.occupied_threshold)
     label = torch.full(state.shape, UNKNOWN_LABEL, dtype=torch.uint8, device=device)
     label[chosen] = labels
     label[predicted != OCCUPIED] = UNKNOWN_LABEL

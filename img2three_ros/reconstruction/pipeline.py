@@ -42,6 +42,7 @@ class ReconstructionPipeline:
         Raises InputError if no image of the frame can be used.
         """
         timer = StageTimer(self.device)
+        self.space = None
         with timer.stage("prepare"):
             prepared = self.prepare(frame)
         with timer.stage("reconstruct"):

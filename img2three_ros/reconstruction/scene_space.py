@@ -25,10 +25,13 @@ from ..models.scene_volume import SceneState, ViewTable
 from ..structures import Matrix
 from .views import DepthView, PreparedFrame, View
 
-_REMEMBERED = 3_000_000_000
-"""A frame older than this says nothing of now, ns."""
-_SAME_PLACE, _SAME_DIRECTION = 0.03, 0.003
-"""A camera that moved less, in metres and radians, looks at the same cells: they are 0.4 m wide."""
+_REMEMBERED = 1_500_000_000
+"""A frame older than this says nothing of now, ns: the network never learned from older ones."""
+_SAME_PLACE, _SAME_DIRECTION = 0.15, 0.003
+"""A camera that moved less, in metres and radians, looks at the same cells: they are 0.4 m wide. Cameras that are not
+triggered together move by centimetres between a frame's stamp and theirs, never by the same."""
+_BEHIND, _SURE = 2.0, 0.5
+"""A cell is out of sight from so many scales of the depth's distribution behind it on, if the depth is so sure."""
 
 
 class SpaceView(NamedTuple):
@@ -44,12 +47,12 @@ class SpaceView(NamedTuple):
 class SceneSpace:
     """Everything around the vehicle at one instant, seen or hidden. Coordinates are those of its ``base_link``.
 
-    watched: (Z, Y, X) bool of the grid's cells, in the picture of a camera that gave an image, occluded or not.
+    occluded: (Z, Y, X) bool of the grid's cells: behind what a camera sees, and before what none sees.
     """
 
     decoder: SceneDecoder
     state: SceneState
-    watched: Tensor
+    occluded: Tensor
     light: Tensor
     images: tuple[SeenImage, ...]
 
@@ -63,12 +66,13 @@ class SceneSpace:
         return self._renderer.picture(intrinsics, T_base_camera, size)
 
     @torch.inference_mode()
-    def watches(self, points: Tensor) -> Tensor:
-        """(N,) bool: points (N, 3) lie in the picture of a camera that gave an image."""
-        cells = self.decoder.grid.cells(points.to(self.watched.device, torch.float32))
+    def hides(self, points: Tensor) -> Tensor:
+        """(N,) bool: points (N, 3) are out of sight: in the picture of a camera that gave an image, and in every such
+        picture behind the surface that is seen there for sure."""
+        cells = self.decoder.grid.cells(points.to(self.occluded.device, torch.float32))
         inside = self.decoder.grid.inside(cells)
         index = self.decoder.grid.flat_index(torch.where(inside[:, None], cells, 0.0))
-        return inside & torch.take(self.watched, index)
+        return inside & torch.take(self.occluded, index)
 
     @cached_property
     def _renderer(self) -> SceneRenderer:
@@ -92,7 +96,8 @@ class SpaceBuilder:
     def build(self, frame: PreparedFrame, views: Sequence[SpaceView]) -> SceneSpace:
         """The space at a frame's stamp, from its views and the frames before it. Without an ego pose a frame stands
         alone; so does one that is older than the frame before, or much younger."""
-        tables = [self._table(view) for view in views]
+        self._tables = {view.depth.view.name: self._table(view) for view in views}
+        tables = [table for _, _, table in self._tables.values()]
         plane, motion = self._remembered(frame)
         with self._arithmetic():
             state: SceneState = self._network.volume([view.lifted for view in views], tables, plane, motion)
@@ -102,7 +107,7 @@ class SpaceBuilder:
             self._past = frame.stamp, frame.T_odom_base, state.plane
         light = light_above([view.lifted.colours for view in views]).to(self._device)
         images = tuple(_seen_image(view.depth) for view in views)
-        return SceneSpace(self._network.decoder, state, self._watched(views, tables), light, images)
+        return SceneSpace(self._network.decoder, state, self._occluded(views, tables), light, images)
 
     def _remembered(self, frame: PreparedFrame) -> tuple[Tensor | None, Tensor | None]:
         if self._past is None or frame.T_odom_base is None:
@@ -112,21 +117,27 @@ class SpaceBuilder:
             return None, None
         return plane, torch.from_numpy(inverse(T_odom_base) @ frame.T_odom_base)
 
-    def _table(self, of: SpaceView) -> ViewTable:
+    def _table(self, of: SpaceView) -> tuple[View, tuple[int, int], ViewTable]:
         """The camera's tables; made anew when its calibration changed."""
         view, size = of.depth.view, of.size
         known = self._tables.get(view.name)
-        if known is None or known[1] != size or not _looks_alike(known[0], view):
-            table = view_table(self._network.volume, view.intrinsics, torch.from_numpy(view.T_base_camera), size)
-            known = self._tables[view.name] = (_without_pixels(view), size, table)
-        return known[2]
+        if known is not None and known[1] == size and _looks_alike(known[0], view):
+            return known
+        table = view_table(self._network.volume, view.intrinsics, torch.from_numpy(view.T_base_camera), size)
+        return _without_pixels(view), size, table
 
-    def _watched(self, views: Sequence[SpaceView], tables: Sequence[ViewTable]) -> Tensor:
-        watched = torch.zeros(self._network.config.grid.shape, dtype=torch.bool, device=self._device)
+    def _occluded(self, views: Sequence[SpaceView], tables: Sequence[ViewTable]) -> Tensor:
+        behind, in_sight = (torch.zeros(self._network.config.grid.shape, dtype=torch.bool, device=self._device)
+                            for _ in range(2))
         for view, table in zip(views, tables, strict=True):
-            shown = view.lifted.mask.flatten()[table.fine.pixels]
-            watched.view(-1)[table.fine.cells[shown]] = True
-        return watched
+            of, cells = view.lifted, table.fine
+            limit = of.log_depth + _BEHIND * of.log_scale.exp()
+            limit = torch.where((of.confidence >= _SURE) & limit.isfinite(), limit, torch.inf)
+            hidden = cells.log_near > limit.flatten()[cells.pixels]
+            shown = of.mask.flatten()[cells.pixels]
+            behind.view(-1)[cells.cells[shown & hidden]] = True
+            in_sight.view(-1)[cells.cells[shown & ~hidden]] = True
+        return behind & ~in_sight
 
 
 def _looks_alike(one: View, other: View) -> bool:

@@ -103,6 +103,16 @@ def test_the_surer_the_depth_the_smaller_the_correction() -> None:
     assert bool(correction.log_depth[:, :10].all()) and not bool(correction.log_depth[:, 10:].any())
 
 
+def test_a_number_that_is_none_stays_with_its_witness() -> None:
+    torch.manual_seed(0)
+    network = DepthRefinement(width=8)
+    torch.nn.init.normal_(network.answer[-1].weight)
+    broken = view(6.0)
+    broken.log_depth[5, 9] = torch.nan
+    correction = network(view(10.0), INTRINSICS, [Witness(broken, INTRINSICS, moved(z=2.0))])[-1]
+    assert all(bool(values.isfinite().all()) and bool(values.any()) for values in vars(correction).values())
+
+
 def test_the_order_of_witnesses_does_not_matter() -> None:
     torch.manual_seed(0)
     network = DepthRefinement(width=8)

@@ -53,14 +53,14 @@ def volume(**states: tuple[int, float]) -> OccupancyVolume:
 
 
 def told(probability: float | Tensor, label: str = "vehicle", sureness: float = SURE,
-         watched: Callable[[Tensor], Tensor] = lambda centres: torch.ones(centres.shape[:-1], dtype=torch.bool),
+         occluded: Callable[[Tensor], Tensor] = lambda centres: torch.ones(centres.shape[:-1], dtype=torch.bool),
          ) -> SceneSpace:
     """A scene that gives every voxel, or each, a probability, and one class; sureness: its logit above the others'."""
     logits = torch.logit(torch.as_tensor(probability, dtype=torch.float32)).expand(SHAPE)
     labels = torch.zeros(*SHAPE, len(LABELS))
     labels[..., LABELS.index(label)] = sureness
     state = SceneState(torch.zeros(4, *GRID.shape), torch.zeros(2, *GRID.shape), torch.zeros(1, 16, 24, 24))
-    return SceneSpace(ToldDecoder(logits, labels), state, watched(GRID.centres()), torch.zeros(3), ())
+    return SceneSpace(ToldDecoder(logits, labels), state, occluded(GRID.centres()), torch.zeros(3), ())
 
 
 def nowhere(centres: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ LOW = 2
 
 def test_what_was_fused_stays_and_gets_its_class() -> None:
     fused = volume(_3_1_2=(OCCUPIED, 0.93), _0_0_0=(OCCUPIED, 0.7), _3_2_2=(FREE, 0.1))
-    result = completed(fused, told(0.01, "person", watched=nowhere), CONFIG)
+    result = completed(fused, told(0.01, "person", occluded=nowhere), CONFIG)
     np.testing.assert_array_equal(result.state, fused.state)
     np.testing.assert_array_equal(result.probability, fused.probability)
     expected = np.zeros(SHAPE, np.uint8)
@@ -86,10 +86,10 @@ def test_what_was_fused_stays_and_gets_its_class() -> None:
     np.testing.assert_array_equal(result.label, expected)
 
 
-def test_a_watched_voxel_that_is_probably_solid_is_occupied_with_that_probability() -> None:
-    result = completed(volume(), told(0.7, "structure"), CONFIG)
+def test_a_voxel_out_of_sight_that_is_probably_solid_is_occupied_with_that_probability() -> None:
+    result = completed(volume(), told(0.62, "structure"), CONFIG)
     assert (result.state[:LOW] == UNKNOWN).all() and (result.state[LOW:] == OCCUPIED).all()
-    np.testing.assert_allclose(result.probability[LOW:], 0.7, atol=1e-6)
+    np.testing.assert_allclose(result.probability[LOW:], 0.62, atol=1e-6)
     np.testing.assert_array_equal(result.probability[:LOW], np.float32(0.5))
     assert (result.label[LOW:] == VOXEL_LABELS.index("structure")).all() and (result.label[:LOW] == 0).all()
     assert result.state.dtype == np.int8 and result.probability.dtype == np.float32
@@ -102,11 +102,12 @@ def test_each_voxel_gets_its_own_answer() -> None:
     expected = said >= 0.6
     expected[:LOW] = False
     np.testing.assert_array_equal(result.state == OCCUPIED, expected)
-    np.testing.assert_allclose(result.probability, np.where(expected, said, 0.5), atol=1e-5)
+    given_out = np.minimum(said, CONFIG.occupied_threshold)
+    np.testing.assert_allclose(result.probability, np.where(expected, given_out, 0.5), atol=1e-5)
 
 
-def test_what_no_camera_watches_stays_unknown() -> None:
-    result = completed(volume(), told(0.999, watched=left_of_a_metre), CONFIG)
+def test_what_is_not_out_of_sight_stays_unknown() -> None:
+    result = completed(volume(), told(0.999, occluded=left_of_a_metre), CONFIG)
     assert (result.state[:, :2] == UNKNOWN).all() and (result.probability[:, :2] == 0.5).all()
     assert (result.label[:, :2] == 0).all()
     assert (result.state[LOW:, 2:] == OCCUPIED).all()
@@ -133,7 +134,7 @@ def test_free_voxels_are_neither_asked_about_nor_touched() -> None:
 
 def test_nothing_becomes_free_by_prediction_unless_asked_for() -> None:
     fused = volume(_3_1_2=(OCCUPIED, 0.9))
-    empty = told(0.02, watched=left_of_a_metre)
+    empty = told(0.02, occluded=left_of_a_metre)
     assert not (completed(fused, empty, CONFIG).state == FREE).any()
     trusting = completed(fused, empty, replace(CONFIG, trust_hidden_free=True))
     expected = np.full(SHAPE, UNKNOWN)
@@ -187,7 +188,7 @@ def test_the_fused_volume_is_not_modified() -> None:
 
 
 def test_without_anything_to_ask_all_stays() -> None:
-    result = completed(volume(), told(0.9, watched=nowhere), CONFIG)
+    result = completed(volume(), told(0.9, occluded=nowhere), CONFIG)
     assert (result.state == UNKNOWN).all() and (result.label == 0).all()
 
 
@@ -219,8 +220,8 @@ def test_whatever_the_network_says_no_unknown_voxel_becomes_free(
         logits[random.random(SHAPE) < 0.3] = np.nan
         logits[random.random(SHAPE) < 0.1] = -np.inf
         logits[random.random(SHAPE) < 0.1] = np.inf
-    watched = torch.from_numpy(random.random(GRID.shape) < 0.5)
-    space = told(0.5, watched=lambda _: watched)
+    occluded = torch.from_numpy(random.random(GRID.shape) < 0.5)
+    space = told(0.5, occluded=lambda _: occluded)
     space.decoder.told = torch.from_numpy(logits).float()
     space.decoder.labels = torch.from_numpy(random.normal(0.0, spread, (*SHAPE, len(LABELS)))).float()
     config = replace(CONFIG, hidden_threshold=threshold, free_threshold=free_threshold)
@@ -229,9 +230,11 @@ def test_whatever_the_network_says_no_unknown_voxel_becomes_free(
     assert (result.state[fused.state == OCCUPIED] == OCCUPIED).all()
     new = (result.state == OCCUPIED) & (fused.state == UNKNOWN)
     np.testing.assert_array_equal(result.probability[~new], fused.probability[~new])
-    assert (result.probability[new] >= threshold - 1e-6).all() and (result.label[result.state != OCCUPIED] == 0).all()
+    assert (result.probability[new] >= min(threshold, config.occupied_threshold) - 1e-6).all()
+    assert (result.probability[new] <= config.occupied_threshold + 1e-6).all()
+    assert (result.label[result.state != OCCUPIED] == 0).all()
     assert result.label.max() < len(VOXEL_LABELS)
     places = torch.from_numpy(result.centres(new))
-    assert bool(space.watches(places).all())
+    assert bool(space.hides(places).all())
     heights = result.centres(new)[:, 2] - np.broadcast_to(fused.ground, SHAPE)[new]
     assert (heights > -0.3 - 1e-5).all()

@@ -43,6 +43,12 @@ def test_without_space_none_is_given_and_no_weights_are_read(config, monkeypatch
     assert SceneEngine(replace(config, space=False), CPU).reconstruct(frame(1, [front(0.0)], None), []).space is None
 
 
+def known(space, point) -> float:
+    """What the cameras say of the cell of a point (1, 3)."""
+    index = GRID.flat_index(GRID.cells(point))
+    return float(space.state.evidence.flatten(1)[:, index].sum())
+
+
 def test_the_space_is_given_and_depth_that_needs_no_correction_stays(config):
     views = [front(0.0, (64, 96), "b"), front(0.0, (80, 112), "a", y=0.3)]
     now = frame(1, views, pose(0.0))
@@ -57,7 +63,7 @@ def test_the_space_is_given_and_depth_that_needs_no_correction_stays(config):
     assert space.state.volume.shape == (4, *GRID.shape) and torch.isfinite(space.state.volume).all()
     assert [tuple(image.colours.shape[1:]) for image in space.images] == [(64, 96), (80, 112)]
     ahead, behind = torch.tensor([[5.0, 0.1, 1.0]]), torch.tensor([[-5.0, 0.1, 1.0]])
-    assert space.watches(ahead).item() and not space.watches(behind).item()
+    assert known(space, ahead) > 0.0 and known(space, behind) == 0.0 and not space.hides(behind).item()
     picture = space.render(views[0].intrinsics, torch.from_numpy(views[0].T_base_camera), SIZE)
     assert picture.colours.shape == (*SIZE, 3) and torch.isfinite(picture.colours).all()
 
@@ -85,13 +91,13 @@ def test_the_evidence_of_the_space_follows_the_depth(config):
     torch.testing.assert_close(hit, torch.tensor([0.0, 1.0 - before - beyond, 0.0]).float(), atol=1e-3, rtol=0.0)
 
 
-def test_what_the_ego_vehicle_hides_is_not_watched(config):
+def test_of_what_the_ego_vehicle_hides_nothing_is_known(config):
     image = front(0.0)
     image.mask[:, 48:] = False
     engine = SceneEngine(config, CPU)
     space = engine.reconstruct(frame(1, [image], None), []).space
     left, right = torch.tensor([[5.0, 1.5, 1.0]]), torch.tensor([[5.0, -1.5, 1.0]])
-    assert space.watches(left).item() and not space.watches(right).item()
+    assert known(space, left) > 0.0 and known(space, right) == 0.0 and not space.hides(right).item()
 
 
 def test_the_space_remembers_until_it_is_reset(config):

@@ -82,12 +82,12 @@ def turned(radians: float) -> np.ndarray:
 def same(one: SceneSpace, other: SceneSpace) -> bool:
     return bool(torch.equal(one.state.volume, other.state.volume)
                 and torch.equal(one.state.evidence, other.state.evidence)
-                and torch.equal(one.state.plane, other.state.plane) and torch.equal(one.watched, other.watched))
+                and torch.equal(one.state.plane, other.state.plane) and torch.equal(one.occluded, other.occluded))
 
 
 @pytest.mark.parametrize("changed", [
-    seen(focal=42.0), seen(size=(48, 80)), seen(T_base_camera=camera_pose(x=0.05, z=1.2)),
-    seen(T_base_camera=camera_pose(z=1.25)), seen(T_base_camera=turned(0.005))],
+    seen(focal=42.0), seen(size=(48, 80)), seen(T_base_camera=camera_pose(x=0.2, z=1.2)),
+    seen(T_base_camera=camera_pose(z=1.4)), seen(T_base_camera=turned(0.005))],
     ids=["focal length", "size", "place", "height", "direction"])
 def test_tables_follow_the_calibration(changed: SpaceView) -> None:
     builder = Builder()
@@ -99,7 +99,7 @@ def test_tables_follow_the_calibration(changed: SpaceView) -> None:
     assert same(builder.at(4, None, seen()), before) and builder.tables == 3
 
 
-@pytest.mark.parametrize("shaken", [camera_pose(x=0.02, z=1.2), turned(0.002)], ids=["place", "direction"])
+@pytest.mark.parametrize("shaken", [camera_pose(x=0.1, z=1.2), turned(0.002)], ids=["place", "direction"])
 def test_a_shaking_camera_keeps_its_tables(shaken: np.ndarray) -> None:
     builder = Builder()
     before = builder.at(0, None, seen())
@@ -110,7 +110,7 @@ def test_a_camera_that_creeps_away_gets_new_tables() -> None:
     builder = Builder()
     made = []
     for step in range(5):
-        builder.at(step, None, seen(T_base_camera=camera_pose(x=0.02 * step, z=1.2)))
+        builder.at(step, None, seen(T_base_camera=camera_pose(x=0.1 * step, z=1.2)))
         made.append(builder.tables)
     assert made == [1, 1, 2, 2, 3]
 
@@ -127,8 +127,9 @@ def test_cameras_of_different_sizes_each_watch_their_side() -> None:
     large, small = seen("front", FRONT, (64, 96)), seen("back", BACK, (32, 48), focal=30.0)
     both, ahead, behind = (Builder().at(0, None, *views) for views in ((large, small), (large,), (small,)))
     assert both.state.volume.shape == (4, *GRID.shape) and bool(both.state.volume.isfinite().all())
-    assert bool(ahead.watched.any()) and bool(behind.watched.any()) and not bool((ahead.watched & behind.watched).any())
-    assert torch.equal(both.watched, ahead.watched | behind.watched)
+    assert bool(ahead.occluded.any()) and bool(behind.occluded.any())
+    assert not bool((ahead.occluded & behind.occluded).any())
+    assert torch.equal(both.occluded, ahead.occluded | behind.occluded)
     assert torch.equal(both.state.evidence, ahead.state.evidence + behind.state.evidence)
 
 
@@ -139,13 +140,13 @@ def test_a_camera_that_is_missing_says_nothing_and_comes_back() -> None:
     without = builder.at(1, None, front)
     assert same(without, Builder().at(0, None, front))
     behind = GRID.centres()[..., 0] < 0.0
-    assert not bool(without.watched[behind].any()) and bool(whole.watched[behind].any())
-    assert same(builder.at(2, None, front, back), whole) and builder.tables == 2
+    assert not bool(without.occluded[behind].any()) and bool(whole.occluded[behind].any())
+    assert same(builder.at(2, None, front, back), whole) and builder.tables == 3  # no table of a lost camera is kept
 
 
-def test_without_any_image_nothing_is_watched() -> None:
+def test_without_any_image_nothing_is_occluded() -> None:
     space = Builder().at(0, None)
-    assert not bool(space.watched.any()) and space.images == () and space.light.tolist() == [0.5] * 3
+    assert not bool(space.occluded.any()) and space.images == () and space.light.tolist() == [0.5] * 3
     assert bool(space.state.volume.isfinite().all())
 
 
@@ -171,8 +172,8 @@ def test_the_motion_since_is_that_of_the_vehicle() -> None:
 
 
 @pytest.mark.parametrize(("stamp", "x", "remembers"), [
-    (13.0, 1.0, True), (13.01, 1.0, False), (9.9, 1.0, False), (10.0, 0.0, True), (10.5, None, False)],
-    ids=["three seconds", "longer", "older", "the same instant", "no ego pose"])
+    (11.5, 1.0, True), (11.51, 1.0, False), (9.9, 1.0, False), (10.0, 0.0, True), (10.5, None, False)],
+    ids=["a second and a half", "longer", "older", "the same instant", "no ego pose"])
 def test_what_counts_as_the_past(stamp: float, x: float | None, remembers: bool) -> None:
     builder = Builder()
     builder.at(10, 0.0, seen(seed=1))
@@ -212,35 +213,56 @@ def test_numbers_that_are_none_are_not_remembered() -> None:
 def test_an_earlier_space_stays_as_it_was() -> None:
     builder = Builder()
     first = builder.at(10, 0.0, seen(seed=1))
-    kept = first.state.volume.clone(), first.watched.clone()
+    kept = first.state.volume.clone(), first.occluded.clone()
     builder.at(10.1, 0.5, seen("back", BACK, seed=2))
-    assert torch.equal(first.state.volume, kept[0]) and torch.equal(first.watched, kept[1])
+    assert torch.equal(first.state.volume, kept[0]) and torch.equal(first.occluded, kept[1])
 
 
-def test_watched_is_what_projects_into_a_picture() -> None:
-    """The centre of a point's cell, projected by hand; the lower part of the picture shows the ego vehicle."""
+def test_out_of_sight_is_what_lies_behind_a_surface() -> None:
+    """The centre of a point's cell, projected by hand; a wall is 4 m away, the lower part of the picture shows the ego
+    vehicle, depth of the left part is unsure."""
     one = seen(T_base_camera=camera_pose(x=0.5, y=-0.3, z=1.2, yaw=0.4), focal=36.0)
-    mask = one.lifted.mask.clone()
+    mask, confidence = one.lifted.mask.clone(), torch.full((12, 16), 0.9)
     mask[9:] = False  # of 12 rows: pixels from 36 on
-    space = Builder().at(0, None, one._replace(lifted=replace(one.lifted, mask=mask)))
+    confidence[:, :4] = 0.4  # of 16 columns: pixels up to 15
+    wall = replace(one.lifted, mask=mask, confidence=confidence, log_depth=torch.full((12, 16), float(np.log(4.0))))
+    space = Builder().at(0, None, one._replace(lifted=wall))
     generator = np.random.default_rng(4)
-    points = generator.uniform((-11, -11, -1.7), (11, 11, 1.3), (4000, 3)).astype(np.float32)
-    centres = GRID.points(GRID.cells(torch.from_numpy(points)).floor() + 0.5).double().numpy()
-    x, y, z = apply(inverse(one.depth.view.T_base_camera), centres).T
+    points = generator.uniform((-11, -11, -1.7), (11, 11, 1.3), (8000, 3)).astype(np.float32)
+    cells = GRID.cells(torch.from_numpy(points)).floor()
+    centres = GRID.points(cells + 0.5).double().numpy()
+    edges = (GRID.points(cells + 1.0) - GRID.points(cells)).double().numpy()
+    pose = one.depth.view.T_base_camera
+    x, y, z = apply(inverse(pose), centres).T
     u, v = 36.0 * x / z + 31.5, 36.0 * y / z + 23.5
-    expected = (z > 0.1) & (u > -0.5) & (u < 63.5) & (v > -0.5) & (v < 35.5)
-    doubtful = (np.abs(np.stack((u + 0.5, u - 63.5, v + 0.5, v - 35.5))) < 0.01).any(0)
-    found = space.watches(torch.from_numpy(points)).numpy()
-    assert expected.any() and doubtful.mean() < 0.02
+    near = z - 0.5 * edges @ np.abs(pose[:3, 2])
+    shown = (z > 0.1) & (u > 15.5) & (u < 63.5) & (v > -0.5) & (v < 35.5)
+    limit = 4.0 * np.exp(2.0 * np.exp(-3.0))
+    expected = shown & (near > limit)
+    doubtful = (np.abs(np.stack((u - 15.5, u - 63.5, v + 0.5, v - 35.5, near - limit))) < 0.01).any(0)
+    found = space.hides(torch.from_numpy(points)).numpy()
+    assert expected.sum() > 100 and (shown & ~expected).sum() > 50 and doubtful.mean() < 0.02
     np.testing.assert_array_equal(found[~doubtful], expected[~doubtful])
 
 
-def test_nothing_is_watched_beyond_the_grid() -> None:
+def test_what_another_camera_sees_is_not_out_of_sight() -> None:
+    """A wall 2 m before one camera; another, to the left, sees 8 m along it."""
+    def at(name: str, y: float, depth: float) -> SpaceView:
+        one = seen(name, camera_pose(y=y, z=1.2))
+        return one._replace(lifted=replace(one.lifted, log_depth=torch.full((12, 16), float(np.log(depth)))))
+
+    places = torch.tensor([[5.0, 0.0, 1.2], [9.9, 0.0, 1.2]])
+    assert Builder().at(0, None, at("one", 0.0, 2.0)).hides(places).tolist() == [True, True]
+    both = Builder().at(0, None, at("one", 0.0, 2.0), at("two", 1.0, 8.0))
+    assert both.hides(places).tolist() == [False, True]
+
+
+def test_nothing_is_occluded_beyond_the_grid() -> None:
     space = Builder().at(0, None, seen())
-    points = torch.tensor([[4.0, 0.0, 1.2], [500.0, 0.0, 1.2], [4.0, 0.0, 80.0], [4.0, 0.0, -9.0], [torch.nan, 0, 0]])
-    assert space.watches(points).tolist() == [True, False, False, False, False]
-    assert space.watches(points.double()).tolist() == [True, False, False, False, False]
-    assert space.watches(points[:0]).shape == (0,)
+    points = torch.tensor([[9.0, 0.0, 1.2], [500.0, 0.0, 1.2], [9.0, 0.0, 80.0], [9.0, 0.0, -9.0], [torch.nan, 0, 0]])
+    assert space.hides(points).tolist() == [True, False, False, False, False]
+    assert space.hides(points.double()).tolist() == [True, False, False, False, False]
+    assert space.hides(points[:0]).shape == (0,)
 
 
 def test_images_to_look_up_show_no_colour_without_valid_depth() -> None:
@@ -296,10 +318,10 @@ def test_a_view_takes_its_colours_from_the_images() -> None:
     green[1] = 1.0
     image = SeenImage(green, torch.full(SIZE, 4.2), torch.from_numpy(pinhole(SIZE, 40.0)).float(),
                       torch.from_numpy(FRONT))
-    picture = wall_ahead(image).render(torch.from_numpy(pinhole((12, 16), 14.0)).float(),
-                                       torch.from_numpy(camera_pose(y=0.3, z=1.2)), (12, 16))
-    assert bool(picture.looked_up[5:7, 7:9].all())
-    torch.testing.assert_close(picture.colours[6, 8], torch.tensor([0.0, 1.0, 0.0]), atol=0.05, rtol=0.0)
+    picture = wall_ahead(image).render(torch.from_numpy(pinhole((48, 64), 56.0)).float(),
+                                       torch.from_numpy(camera_pose(y=0.3, z=1.2)), (48, 64))
+    assert bool(picture.looked_up[22:26, 30:34].all())
+    torch.testing.assert_close(picture.colours[24, 32], torch.tensor([0.0, 1.0, 0.0]), atol=0.05, rtol=0.0)
 
 
 def test_queries_take_points_of_any_kind() -> None:
