@@ -66,16 +66,16 @@ class SceneEngine:
             self.network.to(memory_format=torch.channels_last)
         self.ego_mask = EgoMask()
         self._memory = SceneMemory()
-        self._space: SpaceBuilder | None = None
-        self._refine: Refiner | None = None
+        self.space: SpaceBuilder | None = None
+        self.refine: Refiner | None = None
         if config.space:
             network = load_scene_network(space_weights_file(config.space_weights))
             if network.config.context != self.network.config.context[0]:
                 raise InputError("checkpoint", f"the scene network takes features of {network.config.context} channels,"
                                  f" the depth network gives {self.network.config.context[0]}: their weights do not "
                                  "belong together (scene.weights, scene.space_weights)")
-            self._space = SpaceBuilder(network, device, self._arithmetic)
-            self._refine = Refiner(network.refine, self._memory, self._arithmetic)
+            self.space = SpaceBuilder(network, device, self._arithmetic)
+            self.refine = Refiner(network.refine, self._memory, self._arithmetic)
 
     def reset(self) -> None:
         """Forget the past: remembered features, the scene, and learned masks."""
@@ -85,8 +85,8 @@ class SceneEngine:
 
     def forget_space(self) -> None:
         """Forget the scene alone; depth keeps its past."""
-        if self._space is not None:
-            self._space.reset()
+        if self.space is not None:
+            self.space.reset()
 
     @torch.inference_mode()
     def reconstruct(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> Geometry:
@@ -101,14 +101,14 @@ class SceneEngine:
         found: dict[str, Estimate] = {}
         for group in self._batches(references):
             found |= {estimate.view.name: estimate for estimate in self._estimate(group)}
-        if self._refine is not None:
-            found = self._refine(frame, found, {reference.view.name: reference.sources for reference in references})
+        if self.refine is not None:
+            found = self.refine(frame, found, {reference.view.name: reference.sources for reference in references})
         views = [SpaceView(found[view.name].depth(self.config), found[view.name].lifted, found[view.name].size)
                  for view in frame.views]
         for view in views:
             self._memory.of(frame, view.depth.view).keep(view.depth, view.lifted)
         blind = [reference.view.name for reference in references if not reference.sources]
-        space = self._space.build(frame, views) if self._space is not None else None
+        space = self.space.build(frame, views) if self.space is not None else None
         return Geometry(tuple(view.depth for view in views), parallax_notes(frame, keyframes, blind), space)
 
     def _encode(self, frame: PreparedFrame, views: Sequence[View]) -> list[Features]:
