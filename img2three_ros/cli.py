@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .config import Config, nested_to_paths, set_thread_waiting, settings, with_overrides
 from .pointmap.command import align
+from .reconstruction.images_command import Baseline, Checkpoint, Confidence, Graph, ImageOptions, Size, Window
 from .structures import InputError
 
 app = typer.Typer(
@@ -75,27 +76,46 @@ def demo(
 
 @app.command()
 def reconstruct(
-    bag: Bag,
-    output: Annotated[Path, typer.Option(help="rosbag2 folder to write")],
-    engine: Engine = None,
+    inputs: Annotated[list[Path], typer.Argument(help="rosbag2 folder or .mcap/.db3 file; with --engine pointmap: a "
+                                                 "folder of images, or image files", metavar="BAG | IMAGES...")],
+    output: Annotated[Path, typer.Option(help="rosbag2 folder to write; with --engine pointmap: a folder")],
+    engine: Annotated[str | None, typer.Option("--engine", help="reconstruction engine: scene | sweep | pointmap; "
+                                               "default: that of the configuration")] = None,
     depth: Annotated[bool, typer.Option("--depth", help="also write depth, confidence and camera_info")] = False,
     voxels: Annotated[bool, typer.Option("--voxels", help="also write every observed voxel")] = False,
     ply: Annotated[Path | None, typer.Option(help="accumulated cloud as PLY")] = None,
     pcd: Annotated[Path | None, typer.Option(help="accumulated cloud as PCD")] = None,
     glb: Annotated[Path | None, typer.Option(help="accumulated cloud as GLB")] = None,
     config: ConfigFile = None, override: Overrides = None, rig: Rig = None, cameras: Cameras = None,
+    checkpoint: Checkpoint = None, graph: Graph = None, window: Window = None, baseline: Baseline = None,
+    size: Size = None, confidence: Confidence = None,
 ) -> None:
-    """Reconstruct every frame of a recording, offline and deterministic, into a new rosbag2.
+    """Reconstruct every frame of a recording, offline and deterministic, into a new rosbag2. Or, with
+    [bold]--engine pointmap[/], images without any calibration into one scene: cameras, focals, depth and a cloud.
 
     [bold]Examples[/]
 
     img2three reconstruct recording/ --output cloud/ --depth --voxels
 
     img2three reconstruct recording/ --output cloud/ --ply cloud.ply --set occupancy.voxel_size=0.2
+
+    img2three reconstruct photos/ --engine pointmap --checkpoint DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth --output out/
     """
+    from .reconstruction.images_command import only_bag, reconstruct_command
+
+    images = ImageOptions(checkpoint, graph, window, baseline, size, confidence)
+    if engine == "pointmap":
+        given = {"--depth": depth, "--voxels": voxels, "--ply": ply, "--pcd": pcd, "--glb": glb, "--rig": rig,
+                 "--cameras": cameras}
+        for name in (name for name, value in given.items() if value):
+            raise InputError("parameter", f"{name}: for recordings only; engine pointmap writes all it has to --output")
+        told = reconstruct_command(inputs, output, images, _config(None, config, override), _progress)
+        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        return
+    settings_ = _config(engine, config, override)
+    bag = only_bag(inputs, settings_.engine, images)
     from .reconstruction.offline import reconstruct_bag
 
-    settings_ = _config(engine, config, override)
     with _progress("reconstructing") as progress:
         summary = reconstruct_bag(bag, output, settings_, depth=depth, voxels=voxels, ply=ply, glb=glb, pcd=pcd,
                                   progress=progress, cameras=_names(cameras), rig=rig)

@@ -113,7 +113,8 @@ class PublishedWeights:
                 dense_width=self._size(f"{dense}head.0.weight", 1, 256),
                 descriptor_width=descriptors if descriptors > 0 else expected,
                 descriptor_hidden=self._size("downstream_head1.head_local_features.fc1.weight", 0,
-                                             4 * (encoder_width + decoder_width)))
+                                             4 * (encoder_width + decoder_width)),
+                image_side=self._image_side())
         except InputError as error:
             raise InputError("checkpoint", f"'{self.path}': {error}") from error
 
@@ -129,6 +130,12 @@ class PublishedWeights:
             return int(self.options.get(f"{kind}_depth", depth)), int(self.options.get(f"{kind}_num_heads", heads))
         except (TypeError, ValueError) as error:
             raise InputError("checkpoint", f"'{self.path}' says of its blocks what is no number: {error}") from error
+
+    def _image_side(self) -> int:
+        given = self.options.get("img_size", 512)
+        sides = given if isinstance(given, (tuple, list)) else (given,)
+        whole = [side for side in sides if isinstance(side, int) and side >= PATCH]
+        return max(whole, default=512) // PATCH * PATCH
 
     def _rotary_base(self) -> float:
         embedding = str(self.options.get("pos_embed", "RoPE100"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..structures import InputError
 
@@ -19,6 +19,7 @@ class PointmapConfig:
     head: ``linear`` (every token predicts its own pixels) or ``dpt`` (four levels fused by convolutions).
     dense_widths: channels of the four levels of ``dpt``, fine to coarse; dense_width: after they are unified.
     descriptor_width: channels of matching descriptors (24 in MASt3R), 0: none; descriptor_hidden: of their MLP.
+    image_side: long side of the images that it was trained with, pixels; it takes others.
     Raises InputError('parameter').
     """
 
@@ -35,6 +36,7 @@ class PointmapConfig:
     dense_width: int = 256
     descriptor_width: int = 0
     descriptor_hidden: int = 7168
+    image_side: int = field(default=512, compare=False)  # what a network is does not hang on it
 
     def __post_init__(self) -> None:
         for name, width, heads in (("encoder", self.encoder_width, self.encoder_heads),

@@ -10,7 +10,7 @@ MASt3R" (ECCV 2024). Written from descriptions of the method; published weights 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -115,13 +115,15 @@ class PointmapNetwork(nn.Module):
 
     @torch.no_grad()
     def infer_pairs(self, images: Sequence[Tensor] | Tensor, pairs: Sequence[tuple[int, int]], *,
-                    memory_bytes: int = MEMORY_BYTES) -> list[Pointmaps]:
+                    memory_bytes: int = MEMORY_BYTES, descriptors: bool = True,
+                    progress: Callable[[int, int], None] | None = None) -> list[Pointmaps]:
         """Pointmaps of ordered pairs (first, second) of N images (3, H, W), which may differ in size; B is 1 in each.
 
         Each image is encoded once, whatever depends on one image alone is computed once, both orders of a pair are
         decoded together, and as many pairs at once as memory_bytes allows and the device likes. The bound is on
-        working memory: weights, images, features and results come on top. Raises InputError('bad_size'),
-        InputError('parameter') for images that there are not.
+        working memory: weights, images, features and results come on top. descriptors: False drops them, which are most
+        of what a result of MASt3R holds. progress: told (pairs done, pairs) as they come. Raises
+        InputError('bad_size'), InputError('parameter') for images that there are not.
         """
         used = sorted({image for pair in pairs for image in pair})
         if used and not 0 <= used[0] <= used[-1] < len(images):
@@ -143,8 +145,12 @@ class PointmapNetwork(nn.Module):
             maps = self._decode(_joined(features, first), _joined(features, second),
                                 _prepared(self.head1, features, first, known1),
                                 _prepared(self.head2, features, second, known2))
+            if not descriptors:
+                maps = Pointmaps(*maps[:4])
             for number, position in enumerate(batch):
                 results[position] = Pointmaps(*(None if part is None else part[number:number + 1] for part in maps))
+            if progress is not None:
+                progress(len(results), len(pairs))
         return [results[position] for position in range(len(pairs))]
 
     def _encode_all(self, images: Mapping[int, Tensor], memory_bytes: int) -> dict[int, ImageFeatures]:

@@ -267,3 +267,9 @@ def test_constructor_calls_are_parsed() -> None:
 ])
 def test_networks_of_another_kind_are_refused(tmp_path: Path, changed: dict[str, object], words: str) -> None:
     assert words in refused(folder(tmp_path / "folder", published(small_network()), OPTIONS | changed))
+
+
+def test_the_size_of_image_of_training_is_kept(tmp_path: Path) -> None:
+    network = small_network()
+    assert load_pointmap_network(pickled(tmp_path / "said.pth", published(network))).config.image_side == 64
+    assert load_pointmap_network(folder(tmp_path / "unsaid", published(network))).config.image_side == 512

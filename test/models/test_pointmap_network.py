@@ -194,3 +194,15 @@ def test_network_exports_to_onnx(tmp_path: Path) -> None:
     found = session.run(None, dict(zip(names, (images[:1].numpy(), images[1:].numpy()), strict=True)))
     for own, expected in zip(found, network(images[:1], images[1:])[:4], strict=True):
         torch.testing.assert_close(torch.from_numpy(own), expected, atol=1e-4, rtol=1e-3)
+
+
+def test_descriptors_can_be_left_out_and_progress_ends_whole() -> None:
+    network = tiny_network(descriptor_width=4)
+    told: list[tuple[int, int]] = []
+    whole = network.infer_pairs(street(3), COMPLETE[:3])
+    found = network.infer_pairs(street(3), COMPLETE[:3], memory_bytes=1, descriptors=False,
+                                progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    for bare, full in zip(found, whole, strict=True):
+        assert bare[4:] == (None,) * 4 and full.descriptors1 is not None
+        torch.testing.assert_close(bare.points1, full.points1)
