@@ -199,8 +199,8 @@ def test_network_exports_to_onnx(tmp_path: Path) -> None:
 def test_descriptors_can_be_left_out_and_progress_ends_whole() -> None:
     network = tiny_network(descriptor_width=4)
     told: list[tuple[int, int]] = []
-    whole = network.infer_pairs(street(3), COMPLETE[:3])
-    found = network.infer_pairs(street(3), COMPLETE[:3], memory_bytes=1, descriptors=False,
+    whole = network.infer_pairs(street(4), COMPLETE[:3])
+    found = network.infer_pairs(street(4), COMPLETE[:3], memory_bytes=1, descriptors=False,
                                 progress=lambda done, total: told.append((done, total)))
     assert told == [(1, 3), (2, 3), (3, 3)]
     for bare, full in zip(found, whole, strict=True):
