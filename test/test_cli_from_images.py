@@ -71,16 +71,18 @@ def test_photos_in_files_out(truth, photos, trained, tmp_path):
                                    expected[[0, 1, 0, 1], [0, 1, 2, 2]], rtol=3e-4)
         pose = inverse(truth.cameras[0]) @ truth.cameras[image]
         np.testing.assert_allclose(np.array(frame["transform_matrix"]) @ np.diag((1, -1, -1, 1)), pose, atol=2e-3)
-        depth = np.load(out / f"depth/photo_{(1, 2, 10)[image]}.png.npy")
+        depth = np.load(out / f"depth/photo_{(1, 2, 10)[image]}.npy")
         known = np.isfinite(depth)
         np.testing.assert_allclose(depth[known], truth.depth[image][known], rtol=2e-3)
-        millimetres = cv2.imread(str(out / f"depth/photo_{(1, 2, 10)[image]}.png.png"), cv2.IMREAD_UNCHANGED)
+        millimetres = cv2.imread(str(out / f"depth/photo_{(1, 2, 10)[image]}.png"), cv2.IMREAD_UNCHANGED)
         near = known & (truth.depth[image] < 60)
         np.testing.assert_allclose(millimetres[near] / 1000, depth[near], atol=6e-4)
         assert not millimetres[~known].any()
+        sure = np.load(out / f"confidence/photo_{(1, 2, 10)[image]}.npy")
+        np.testing.assert_allclose(sure, np.where(truth.sky[image], 1.0, 8.0), rtol=1e-5)
 
     cloud = trimesh.load(out / "points.ply")
-    known = sum(int(np.isfinite(np.load(path)).sum()) for path in (out / "depth").glob("*.png.npy"))
+    known = sum(int(np.isfinite(np.load(path)).sum()) for path in (out / "depth").glob("*.npy"))
     assert len(cloud.vertices) == known
     scene = trimesh.load(out / "scene.glb")
     np.testing.assert_allclose(scene.geometry[scene.graph["cloud"][1]].vertices, cloud.vertices, atol=1e-4)
@@ -127,7 +129,7 @@ def test_names_that_formats_cannot_hold_are_changed_and_turned_photos_are_turned
 
 
 def test_a_real_network_file_goes_through(photos, tmp_path):
-    """Random weights, one eighth of a second: the file is read, its size of image is taken, and garbage is refused."""
+    """Random weights: the file is read, pairs are predicted and aligned, and the garbage is refused."""
     torch.manual_seed(3)
     config = PointmapConfig(encoder_width=32, encoder_depth=1, encoder_heads=2, decoder_width=16, decoder_depth=4,
                             decoder_heads=1, head="dpt", dense_widths=(8, 8, 8, 8), dense_width=8, image_side=SIDE)

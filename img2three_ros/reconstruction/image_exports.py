@@ -4,7 +4,8 @@ points.ply, scene.glb      the cloud; the cloud with the cameras' frusta
 colmap/                    COLMAP text model
 transforms.json            nerfstudio, instant-ngp
 images/                    the images upright, to which the two belong
-depth/                     NAME.npy and NAME.png, NAME_confidence.npy, at the network's size
+depth/                     NAME.npy and NAME.png, at the network's size
+confidence/                NAME.npy, of every pixel of the same size; 1 = knows nothing
 reconstruction.json        what depth belongs to: intrinsics at that size, crop; unit, loss, notes
 """
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from ..fileio.cloud_files import write_cloud
 from ..fileio.colmap_text import SparsePoints, write_colmap
-from ..fileio.depth_files import write_depth
+from ..fileio.depth_files import write_array, write_depth
 from ..fileio.folders import make_folder
 from ..fileio.image_files import copy_upright
 from ..fileio.posed_image import PosedImage
@@ -41,9 +42,9 @@ def export_images(folder: Path, result: ImageScene, most_points: int, progress: 
     steps = len(names) + 4
     for number, (name, image) in enumerate(zip(names, result.images, strict=True)):
         copy_upright(image.path, folder / "images" / name)
-        stem = folder / "depth" / name
-        write_depth(stem, result.depth(number))
-        np.save(stem.with_name(f"{name}_confidence.npy"), result.scene.confidence[number])
+        stem = Path(name).stem
+        write_depth(folder / "depth" / stem, result.depth(number))
+        write_array(folder / "confidence" / f"{stem}.npy", result.scene.confidence[number])
         progress(number + 1, steps)
     cloud, _, _ = result.cloud(most_points)
     write_cloud(folder / "points.ply", cloud)
@@ -93,7 +94,7 @@ def summary(folder: Path, result: ImageScene, points: int) -> str:
 
 def _write_report(path: Path, result: ImageScene, names: Sequence[str]) -> None:
     scene = result.scene
-    images = [{"name": name, "source": str(image.path), "depth": f"depth/{name}.npy",
+    images = [{"name": name, "source": str(image.path), "depth": f"depth/{Path(name).stem}.npy",
                "depth_intrinsics": scene.intrinsics[number].tolist(),
                "intrinsics": result.intrinsics(number).tolist(), "size": list(image.original[::-1]),
                "resized": list(image.resized[::-1]), "crop_corner": list(image.corner[::-1]),
