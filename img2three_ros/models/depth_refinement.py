@@ -1,9 +1,9 @@
 """Refinement: the depth of a view, corrected by what other views found of the same surfaces.
 
-Every pixel's surface point is projected into other views, of this instant and of keyframes. There the depth found by
-them is compared with the point's own: nearer, and the point is occluded or too far away; farther, and it stands in
-space that the other view sees through; and so are the colours. A small recurrent network (the idea of RAFT, Teed and
-Deng, ECCV 2020) turns these contradictions into a correction of depth, scale and confidence, and looks again.
+Every pixel's surface point is projected into other views. There the depth found by them is compared with the point's
+own: nearer, and the point is occluded or too far away; farther, and it stands in space that the other view sees
+through; and so are the colours. A small recurrent network (the idea of RAFT, Teed and Deng, ECCV 2020) turns these
+contradictions into a correction of depth, scale and confidence, and looks again.
 
 It is not shown what the image looks like: with features of the image it learned the looks of the simulated world, and
 depth of real images became worse. For the same reason it corrects nothing where no witness sees anything, and the less

@@ -75,7 +75,7 @@ class SceneEngine:
                                  f" the depth network gives {self.network.config.context[0]}: their weights do not "
                                  "belong together (scene.weights, scene.space_weights)")
             self.space = SpaceBuilder(network, device, self._arithmetic)
-            self.refine = Refiner(network.refine, self._memory, self._arithmetic)
+            self.refine = Refiner(network.refine, self._arithmetic)
 
     def reset(self) -> None:
         """Forget the past: remembered features, the scene, and learned masks."""
@@ -102,11 +102,11 @@ class SceneEngine:
         for group in self._batches(references):
             found |= {estimate.view.name: estimate for estimate in self._estimate(group)}
         if self.refine is not None:
-            found = self.refine(frame, found, {reference.view.name: reference.sources for reference in references})
+            found = self.refine(frame, found)
         views = [SpaceView(found[view.name].depth(self.config), found[view.name].lifted, found[view.name].size)
                  for view in frame.views]
         for view in views:
-            self._memory.of(frame, view.depth.view).keep(view.depth, view.lifted)
+            self._memory.of(frame, view.depth.view).keep(view.depth)
         blind = [reference.view.name for reference in references if not reference.sources]
         space = self.space.build(frame, views) if self.space is not None else None
         return Geometry(tuple(view.depth for view in views), parallax_notes(frame, keyframes, blind), space)

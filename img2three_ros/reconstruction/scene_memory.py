@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models.image_encoder import Features
-from ..models.lifting import LiftedView
 from ..structures import Matrix
 from .sweep_cost import Pyramid, build_pyramid
 from .views import DepthView, PreparedFrame, View
@@ -36,7 +35,7 @@ class RememberedView:
 
     T_base_camera: (4, 4). grid_intrinsics: (3, 3) of every fourth pixel. pyramid: grey images at two scales. matching:
     features (1, C, h, w) for other views to be matched with. inverse_depth, trusted: (h, w) of every fourth pixel,
-    empty before the view was reconstructed. lifted: what was found of it (no features), None before.
+    empty before the view was reconstructed.
     """
 
     T_base_camera: Matrix
@@ -45,7 +44,6 @@ class RememberedView:
     matching: Features | None = None
     inverse_depth: Tensor = field(default_factory=lambda: torch.zeros(0))
     trusted: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
-    lifted: LiftedView | None = None
 
     @staticmethod
     def of(view: View) -> RememberedView:
@@ -53,9 +51,8 @@ class RememberedView:
         grid = view.intrinsics.new_tensor((1.0 / _GRID, 1.0 / _GRID, 1.0)).diag() @ view.intrinsics
         return RememberedView(view.T_base_camera, grid, build_pyramid(view, view.mask))
 
-    def keep(self, depth: DepthView, lifted: LiftedView) -> None:
+    def keep(self, depth: DepthView) -> None:
         """Remember the depth of this view."""
-        self.lifted = replace(lifted, features=lifted.features.new_zeros(0))
         grid = (slice(None, None, _GRID), slice(None, None, _GRID))
         self.inverse_depth = depth.depth[grid].clamp(min=0.1).reciprocal()
         sure = (depth.confidence > _TRUSTED_CONFIDENCE) & (depth.sigma < _TRUSTED_SIGMA)

@@ -100,7 +100,7 @@ def prepared_scene(sample: SceneSample, depth: DepthNetwork, volume: SceneVolume
 
 
 def corrections(network: SceneNetwork, prepared: PreparedScene, arithmetic: Arithmetic) -> list[list[Correction]]:
-    """Of each view of the newest instant, after each look; witnesses are the views it was matched with."""
+    """Of each view of the newest instant, after each look; witnesses are the others."""
     intrinsics = prepared.sample.group.intrinsics
     result = []
     for row, view in zip(prepared.instants[0].rows, prepared.instants[0].views, strict=True):
@@ -110,13 +110,11 @@ def corrections(network: SceneNetwork, prepared: PreparedScene, arithmetic: Arit
 
 
 def witnesses_of(prepared: PreparedScene, row: int) -> list[Witness]:
-    """The views that a view (row of the group) was matched with, those that are not missing."""
-    group = prepared.sample.group
-    found = {other: view for instant in prepared.instants
-             for other, view in zip(instant.rows, instant.views, strict=True)}
-    return [Witness(found[other], at_stride(group.intrinsics[other]),
+    """The other views of the newest instant, of a view of it (row of the group)."""
+    group, newest = prepared.sample.group, prepared.instants[0]
+    return [Witness(view, at_stride(group.intrinsics[other]),
                     torch.linalg.inv(group.T_base_camera[other]) @ group.T_base_camera[row])
-            for other in group.sources[row].tolist() if other in found]
+            for other, view in zip(newest.rows, newest.views, strict=True) if other != row]
 
 
 def refined_scene(prepared: PreparedScene, found: list[list[Correction]]) -> PreparedScene:

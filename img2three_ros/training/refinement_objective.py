@@ -38,8 +38,8 @@ def refinement_objective(views: Sequence[LiftedView], found: Sequence[Sequence[C
 
 
 def overlap_objective(prepared: PreparedScene, found: Sequence[Sequence[Correction]]) -> Tensor:
-    """Disagreement of the corrected depth of the newest views with what the views they were matched with found: a
-    scalar. Gradients reach the corrections alone."""
+    """Disagreement of the corrected depth of the newest views with what the others found: a scalar. Gradients reach the
+    corrections alone."""
     group = prepared.sample.group
     losses = []
     for row, view, of_view in zip(prepared.instants[0].rows, prepared.instants[0].views, found, strict=True):

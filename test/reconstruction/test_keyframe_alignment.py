@@ -9,15 +9,12 @@ import torch
 from sweep_scene import GROUND, Plane, camera_pose, frame, render, side_wall, view, wall
 
 from img2three_ros.geometry.transforms import apply, from_xyz_rpy, inverse
-from img2three_ros.models.lifting import LiftedView
 from img2three_ros.reconstruction.keyframe_alignment import aligned_keyframes
 from img2three_ros.reconstruction.scene_memory import RememberedView
 from img2three_ros.reconstruction.views import DepthView, PreparedFrame
 
 PLANES = [GROUND, side_wall(4.0), side_wall(-5.0), wall(14.0)]
 SIZE = (256, 384)
-NOTHING_LIFTED = LiftedView(*(torch.zeros(channels, 1, 1) for channels in (8, 3)),
-                            *(torch.zeros(1, 1) for _ in range(3)), torch.zeros(1, 1, dtype=torch.bool))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -42,7 +39,7 @@ def drive(planes: list[Plane] = PLANES, count: int = 3) -> Drive:
             known = torch.from_numpy(depth).float()
             valid = torch.isfinite(known)
             one = torch.ones(SIZE)
-            kept.keep(DepthView(seen, torch.where(valid, known, 1.0), one, 0.01 * one, valid), NOTHING_LIFTED)
+            kept.keep(DepthView(seen, torch.where(valid, known, 1.0), one, 0.01 * one, valid))
         memory[stamp] = {"front": kept}
         frames.append(frame(stamp, [seen], pose))
     return Drive(frames, memory)
@@ -124,7 +121,7 @@ def test_what_is_trusted() -> None:
     assert not kept.trusted.numel()
     sure, sigma, valid = torch.ones(SIZE), torch.full(SIZE, 0.02), torch.ones(SIZE, dtype=torch.bool)
     sure[:64], sigma[64:96], valid[96:128] = 0.5, 0.4, False
-    kept.keep(DepthView(seen, torch.full(SIZE, 5.0), sure, sigma, valid), NOTHING_LIFTED)
+    kept.keep(DepthView(seen, torch.full(SIZE, 5.0), sure, sigma, valid))
     assert kept.trusted.shape == (64, 96) and int(kept.trusted.sum()) == 32 * 96 and bool(kept.trusted[32:].all())
     assert torch.allclose(kept.inverse_depth, torch.tensor(0.2))
     assert torch.allclose(kept.grid_intrinsics[0], seen.intrinsics[0] / 4)
