@@ -31,7 +31,7 @@ DEPTH = DepthNetworkConfig(planes=16, match=8, context=(8, 8, 8, 8), widths=(8, 
 def sample() -> SceneSample:
     scenes = SimulatedScenes(SimulatedGroupSettings(noisy_geometry=0.0),
                              SimulatedSceneSettings(points=1000, rays=400, outside=2, outside_width=48))
-    return scenes.scene(1, SIZE, 3)
+    return scenes.scene(9, SIZE, 3)  # cameras that overlap: without witnesses nothing is refined
 
 
 def task(**settings: float) -> SceneTask:
@@ -136,7 +136,7 @@ def test_coarse_and_fine_looks_of_a_rough_volume_are_drawn_together(sample) -> N
     torch.nn.init.normal_(to_train.decoder.answer.weight, std=2.0)
     only = SceneObjectiveConfig(rays=200, samples=96, **{name: float(name == "coarse") for name in PARTS})
     total, _ = scene_objective(to_train.decoder, States(state, None, None), sample, torch.full((3,), 0.5), only)
-    assert float(total) > 0.0
+    assert float(total.detach()) > 0.0
     total.backward()
     assert volume.grad is not None and bool(volume.grad.any())
 
@@ -155,8 +155,8 @@ def test_it_learns_a_fixed_scene_and_its_weights_come_back(sample, tmp_path) -> 
     from img2three_ros.config import with_overrides
 
     config = with_overrides(SceneTrainConfig(), {
-        "stages": ["to 120 size 64x96 groups 1 views 3"], "device": "cpu", "precision": "fp32", "data.workers": 0,
-        "data.mirror": False, "data.light": 0.0, "optimizer.warmup": 2, "optimizer.learning_rate": 0.01,
+        "stages": ["to 200 size 64x96 groups 1 views 3"], "device": "cpu", "precision": "fp32", "data.workers": 0,
+        "data.mirror": False, "data.light": 0.0, "optimizer.warmup": 2, "optimizer.learning_rate": 0.005,
         "optimizer.average": 0.5, "validation.groups": 1, "validation.every": 1000, "validation.size": "64x96",
         "validation.views": 3, "validation.pictures": 1, "log_every": 100})
     said: list[str] = []
