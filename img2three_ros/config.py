@@ -104,7 +104,7 @@ class OccupancyConfig:
     free_range: float = setting(25.0, "beyond this distance one frame alone cannot make a voxel free", unit="m",
                                 low=0.0, dynamic=True)
     max_range: float = setting(50.0, "evidence is taken up to this distance", unit="m", low=1.0, dynamic=True)
-    hidden_threshold: float = setting(0.6, "engine scene: predicted probability from which a voxel that is out of "
+    hidden_threshold: float = setting(0.8, "engine scene: predicted probability from which a voxel that is out of "
                                       "sight is occupied; 1 = never", low=0.5, high=1.0, dynamic=True)
     trust_hidden_free: bool = setting(False, "engine scene: a voxel that is out of sight may be free because it is "
                                       "predicted to be; unsafe", dynamic=True)
