@@ -44,7 +44,8 @@ def facts(weights: Path) -> str:
         ("file", f"`{weights.name}`, {weights.stat().st_size / 1e6:.1f} MB"), ("sha256", f"`{digest(weights)}`"),
         ("parameters", f"{count:,}"), ("steps", about["steps"]), ("hours", about["hours"]),
         ("hardware", about["hardware"]), ("groups of views seen", about["groups"]), ("start", start),
-        ("encoder's backbone", "frozen" if encoder == 0.0 else f"learning rate x {encoder:g}"),
+        *([("encoder's backbone", "frozen" if encoder == 0.0 else f"learning rate x {encoder:g}")]
+          if "pretrained" in training else []),
         ("data", _data(training)), ("stages", "; ".join(training.get("stages", ()))),
         ("commit", f"`{about['commit']}`"), ("held-out scores of the training", _scores(about.get("held_out", "")))]
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in lines)])

@@ -70,15 +70,17 @@ class DepthRefinement(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, view: LiftedView, intrinsics: Tensor, witnesses: Sequence[Witness]) -> list[Correction]:
-        """The correction after each look, all relative to ``view``; none (an empty list) without witnesses.
+        """The correction after each look, all relative to ``view``; an empty list if no witness sees anything of it.
 
         intrinsics: (3, 3) of the pixels of ``view``.
         """
+        rays = view_rays(view, intrinsics)
+        points = rays * view.log_depth.exp()
+        witnesses = [witness for witness in witnesses if bool(seen_by(points, witness).seen.any())]
         if not witnesses:
             return []
         total = torch.zeros(3, *view.log_depth.shape, device=view.log_depth.device)
         state = torch.tanh(self.begin(_measures(view, *total)[None, :3]))
-        rays = view_rays(view, intrinsics)
         open_to = 1.0 - view.confidence
         found = []
         for _ in range(self.steps):
