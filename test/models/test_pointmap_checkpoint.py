@@ -5,13 +5,14 @@ import ast
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PosixPath
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from single_thread import one_thread
 from torch import Tensor
 
 from img2three_ros.models.pointmap_checkpoint import published_name
@@ -20,6 +21,7 @@ from img2three_ros.models.pointmap_files import constructor_options
 from img2three_ros.models.pointmap_network import PointmapNetwork, load_pointmap_network
 from img2three_ros.structures import InputError
 
+__all__ = ["one_thread"]
 SIZES = {"encoder_width": 32, "encoder_depth": 2, "encoder_heads": 2, "decoder_width": 24, "decoder_depth": 4,
          "decoder_heads": 3, "dense_widths": (8, 12, 16, 20), "dense_width": 16, "descriptor_hidden": 224}
 CALL = ("AsymmetricCroCo3DStereo(pos_embed='RoPE100', patch_embed_cls='ManyAR_PatchEmbed', img_size=(64, 64), "
@@ -28,15 +30,6 @@ CALL = ("AsymmetricCroCo3DStereo(pos_embed='RoPE100', patch_embed_cls='ManyAR_Pa
 OPTIONS = {"head_type": "dpt", "enc_depth": 2, "enc_num_heads": 2, "dec_depth": 4, "dec_num_heads": 3,
            "pos_embed": "RoPE100", "depth_mode": ["exp", -math.inf, math.inf], "conf_mode": ["exp", 1, math.inf]}
 SCRATCH = ("downstream_head1.dpt.scratch.", "downstream_head2.dpt.scratch.")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors of a few pixels gain nothing from more, and on a busy machine threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def small_network(head: str = "dpt", descriptor_width: int = 0) -> PointmapNetwork:

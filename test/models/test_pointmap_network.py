@@ -1,10 +1,10 @@
 """The small network as a whole: shapes, many pairs at once, export, and its file."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from single_thread import one_thread
 from torch import Tensor
 
 from img2three_ros.models.pointmap_config import PointmapConfig, small_config
@@ -17,16 +17,8 @@ from img2three_ros.models.pointmap_network import (
 from img2three_ros.models.pointmap_pairs import image_bytes, pair_batches, pair_bytes, prepared_bytes
 from img2three_ros.structures import InputError
 
+__all__ = ["one_thread"]
 COMPLETE = [(i, j) for i in range(4) for j in range(4) if i != j]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors of a few pixels gain nothing from more, and on a busy machine threads wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def tiny_network(head: str = "dpt", descriptor_width: int = 0) -> PointmapNetwork:
