@@ -1,0 +1,1 @@
+"""Where networks run: one seam over torch, ONNX Runtime and TensorRT, each believed only after its self-test."""
