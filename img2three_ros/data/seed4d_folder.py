@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from ..geometry.overlap import Frustum, best_sources
 from ..geometry.transforms import apply, inverse
 from ..structures import InputError, Matrix
-from .scene_sample import NO_LABEL, SceneSample
+from .scene_sample import NO_LABEL, SceneSample, patch_pixels
 from .view_group import ViewGroup
 
 _BASE_WORLD = np.array([[0.0, 1, 0, 0], [0, 0, -1, 0], [-1, 0, 0, 0], [0, 0, 0, 1]])
@@ -148,13 +148,16 @@ def _picture(path: Path, mode: int) -> NDArray[Any]:
 class Seed4dScenes:
     """Scene samples of a folder. What is occupied is known where depth shows it: no more is in these data.
 
-    points, rays: number in a sample; outside: views from outside a sample takes them from.
+    points, rays: number in a sample; outside: views from outside a sample takes them from; patches: of ``patch`` x
+    ``patch`` pixels, from as many of these views.
     """
 
     scenes: tuple[Seed4dScene, ...]
     points: int = 16384
     rays: int = 4096
     outside: int = 4
+    patches: int = 2
+    patch: int = 24
     seed: int = 0
 
     def group(self, index: int, size: tuple[int, int], views: int) -> SceneSample:
@@ -168,12 +171,15 @@ class Seed4dScenes:
         points, occupied = _points(random, own + outside, self.points)
         hidden = ~np.any([_shows(view, points) for view in own], axis=0)
         rays = [_rays(random, own, self.rays // 4), _rays(random, outside, self.rays - self.rays // 4)]
+        patches = [_rays_at(view, patch_pixels(random, ~np.isnan(view.depth), self.patch))
+                   for view in outside[:self.patches]]
         origins, directions, colour, distance = (np.concatenate(parts).astype(np.float32)
-                                                 for parts in zip(*rays, strict=True))
+                                                 for parts in zip(*rays, *patches, strict=True))
         mine = np.arange(len(distance)) < len(rays[0][0])
+        numbers = np.arange(sum(len(part[0]) for part in rays), len(distance)).reshape(-1, self.patch, self.patch)
         label = np.full(len(points), NO_LABEL, dtype=np.uint8)
         tensors = map(torch.from_numpy, (points.astype(np.float32), occupied, hidden, label, origins, directions,
-                                         colour, distance, mine))
+                                         colour, distance, mine, numbers))
         small = [scaled(view, size) for view in own]
         return SceneSample(_group(small), torch.eye(4, dtype=torch.float64)[None], *tensors)
 
@@ -242,10 +248,13 @@ def _rays(random: Generator, views: list[PosedImage], count: int) -> tuple[NDArr
     for number, view in enumerate(views):
         wanted = count * (number + 1) // len(views) - count * number // len(views)
         usable = np.flatnonzero(~np.isnan(view.depth.ravel()))
-        pixel = random.choice(usable, wanted) if len(usable) else np.zeros(0, dtype=np.intp)
-        ray = _directions(view, pixel)
-        length = np.linalg.norm(ray, axis=1)
-        parts.append((np.broadcast_to(view.T_base_camera[:3, 3], (len(pixel), 3)),
-                      (ray / length[:, None]) @ view.T_base_camera[:3, :3].T,
-                      view.image.reshape(-1, 3)[pixel] / 255.0, view.depth.ravel()[pixel] * length))
+        parts.append(_rays_at(view, random.choice(usable, wanted) if len(usable) else np.zeros(0, dtype=np.intp)))
     return tuple(np.concatenate(values) for values in zip(*parts, strict=True))
+
+
+def _rays_at(view: PosedImage, pixel: NDArray[np.intp]) -> tuple[NDArray[np.float64], ...]:
+    ray = _directions(view, pixel)
+    length = np.linalg.norm(ray, axis=1)
+    return (np.broadcast_to(view.T_base_camera[:3, 3], (len(pixel), 3)),
+            (ray / length[:, None]) @ view.T_base_camera[:3, :3].T, view.image.reshape(-1, 3)[pixel] / 255.0,
+            view.depth.ravel()[pixel] * length)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from ..simulation.rig import CameraMount
 from ..simulation.vehicle import OutsideRequest, RenderedView, SimulatedVehicle
 from ..structures import CameraCalibration, InputError, Matrix
 from .group_layout import Unit
-from .scene_sample import NO_LABEL, SceneSample
+from .scene_sample import NO_LABEL, SceneSample, patch_pixels
 from .simulated import Outing, SimulatedGroups, SimulatedGroupSettings
 
 LABEL_OF_CLASS = np.full(len(SemanticClass), NO_LABEL, dtype=np.uint8)
@@ -45,6 +46,8 @@ class SimulatedSceneSettings:
     own_rays: float = setting(0.25, "share of them from the vehicle's own views", low=0.0, high=1.0)
     outside: int = setting(3, "views from outside", low=1, high=32)
     outside_width: int = setting(192, "their width", unit="px", low=16)
+    patches: int = setting(2, "patches of neighbouring pixels of outside views, besides the rays", low=0)
+    patch: int = setting(24, "side of a patch; a multiple of 8", unit="px", low=8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +62,16 @@ class _Seen:
     def depth(self) -> NDArray[np.float64]:
         """(H, W) metres, inf = sky, NaN = the vehicle itself."""
         return np.where(self.view.identity == -1, np.inf, self.view.depth).astype(np.float64)
+
+
+class _Rays(NamedTuple):
+    """As in ``SceneSample``, in the true ``base_link``."""
+
+    origins: NDArray[np.float64]
+    directions: NDArray[np.float64]
+    colour: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    own: NDArray[np.bool_]
 
 
 class SimulatedScenes:
@@ -85,12 +98,13 @@ class SimulatedScenes:
         outside = _outside_views(random, outing, base, self.settings)
         points, occupied, label = _points(random, outing, base, inside + outside, self.settings)
         hidden = ~np.any([_shows(seen, points) for seen in inside], axis=0)
-        rays = _ray_truth(random, inside[:len(inside) // instants], outside, self.settings)
+        rays, patches = _ray_truth(random, inside[:len(inside) // instants], outside, self.settings)
         told = outing.base
-        directions = rays[1] @ told[:3, :3].T
+        directions = rays.directions @ told[:3, :3].T
         tensors = [torch.from_numpy(np.ascontiguousarray(values)) for values in (
-            apply(told, points).astype(np.float32), occupied, hidden, label, apply(told, rays[0]).astype(np.float32),
-            directions.astype(np.float32), rays[2].astype(np.float32), rays[3].astype(np.float32), rays[4])]
+            apply(told, points).astype(np.float32), occupied, hidden, label,
+            apply(told, rays.origins).astype(np.float32), directions.astype(np.float32),
+            rays.colour.astype(np.float32), rays.distance.astype(np.float32), rays.own, patches)]
         return SceneSample(group, torch.from_numpy(np.stack(outing.told_motions)), *tensors)
 
 
@@ -203,24 +217,29 @@ def _shows(seen: _Seen, points: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _ray_truth(random: Generator, own: list[_Seen], outside: list[_Seen], settings: SimulatedSceneSettings,
-               ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64],
-                          NDArray[np.bool_]]:
-    """Origins, directions, colours, distances and whether own, of random pixels of the views."""
+               ) -> tuple[_Rays, NDArray[np.int64]]:
+    """Rays of random pixels of the views, and after them those of patches of the outside views; and the patches
+    (Q, S, S), numbers of rays."""
     mine = round(settings.rays * settings.own_rays)
     parts = []
     for views, total in ((own, mine), (outside, settings.rays - mine)):
         for number, seen in enumerate(views):
             count = total * (number + 1) // len(views) - total * number // len(views)
             usable = np.flatnonzero(~seen.view.ego.ravel())
-            if not len(usable):
-                continue
-            pixel = random.choice(usable, count)
-            ray = seen.rays.reshape(-1, 3)[pixel]
-            length = np.linalg.norm(ray, axis=1)
-            parts.append((np.broadcast_to(seen.T_base_camera[:3, 3], (count, 3)),
-                          (ray / length[:, None]) @ seen.T_base_camera[:3, :3].T,
-                          seen.view.image.reshape(-1, 3)[pixel] / 255.0, seen.depth.ravel()[pixel] * length,
-                          np.full(count, views is own)))
-    origins, directions, colour, distance, is_own = (np.concatenate(values) for values in zip(*parts, strict=True))
-    return origins, directions, colour, distance, is_own
+            if len(usable):
+                parts.append(_rays_at(seen, random.choice(usable, count), views is own))
+    before = sum(len(part.distance) for part in parts)
+    for number in range(settings.patches):
+        seen = outside[number % len(outside)]
+        parts.append(_rays_at(seen, patch_pixels(random, ~seen.view.ego, settings.patch), False))
+    rays = _Rays(*(np.concatenate(values) for values in zip(*parts, strict=True)))
+    numbers = np.arange(before, len(rays.distance), dtype=np.int64)
+    return rays, numbers.reshape(-1, settings.patch, settings.patch)
 
+
+def _rays_at(seen: _Seen, pixel: NDArray[np.intp], own: bool) -> _Rays:
+    ray = seen.rays.reshape(-1, 3)[pixel]
+    length = np.linalg.norm(ray, axis=1)
+    return _Rays(np.broadcast_to(seen.T_base_camera[:3, 3], (len(pixel), 3)),
+                 (ray / length[:, None]) @ seen.T_base_camera[:3, :3].T, seen.view.image.reshape(-1, 3)[pixel] / 255.0,
+                 seen.depth.ravel()[pixel] * length, np.full(len(pixel), own))

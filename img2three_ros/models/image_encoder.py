@@ -94,7 +94,7 @@ class ImageEncoder(nn.Module):
     def forward(self, images: Tensor) -> Features:
         """Encode V images; each on its own, so that the features of a keyframe can be kept."""
         grey = grey_half(images)
-        images = (images * 255.0 - 127.0) / 128.0
+        images = as_trained(images)
         x4, x8, x16, x32 = self.backbone(images)
         p32 = functional.relu(self.lateral32(x32))
         p16 = functional.relu(self.smooth16(functional.relu(self.lateral16(x16) + _twice(self.down32(p32)))))
@@ -143,7 +143,7 @@ class Backbone(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x: (V, 3, H, W), ImageNet-normalised as ``ImageEncoder`` does."""
+        """x: (V, 3, H, W), ``as_trained``."""
         taps = {self._last[stage] for stage in _TAPS}
         found = []
         x = functional.relu6(self.stem(x))
@@ -152,6 +152,17 @@ class Backbone(nn.Module):
             if index in taps:
                 found.append(x)
         return found[0], found[1], found[2], found[3]
+
+    def looks(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How images (V, 3, H, W) RGB 0..1 look at 1/2, 1/4 and 1/8: what a perceptual loss compares. H and W are
+        multiples of 8."""
+        x = functional.relu6(self.stem(as_trained(images)))
+        found = [x]
+        for index in range(self._last[2] + 1):
+            x = self.blocks[index](x)
+            if index in (self._last[1], self._last[2]):
+                found.append(x)
+        return found[0], found[1], found[2]
 
 
 class _InvertedResidual(nn.Module):
@@ -182,6 +193,11 @@ class _SameConv(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input if self._pad is None else functional.pad(input, self._pad))
+
+
+def as_trained(images: Tensor) -> Tensor:
+    """RGB 0..1 as the ImageNet weights expect it: (RGB - 127) / 128 of 0..255."""
+    return (images * 255.0 - 127.0) / 128.0
 
 
 def _twice(x: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ..config import setting
 from ..data.scene_sample import NO_LABEL, SceneSample
-from ..losses.colour import colour
+from ..losses.colour import colour, perceptual
 from ..losses.consistency import between_times, coarse_to_fine
 from ..losses.masked import masked_mean
 from ..losses.occupancy import lovasz_hinge, occupancy_cross_entropy
@@ -34,6 +34,7 @@ class SceneObjectiveConfig:
     label: float = setting(0.2, "cross-entropy of the class of occupied points", low=0.0)
     uncertainty: float = setting(0.05, "Laplace likelihood of the error of the occupancy probability", low=0.0)
     colour: float = setting(2.0, "squared error of rendered colour", low=0.0)
+    perceptual: float = setting(0.1, "difference of rendered patches as an image encoder sees them", low=0.0)
     depth: float = setting(0.1, "log error of the expected distance along rays", low=0.0)
     opacity: float = setting(0.1, "cross-entropy of what a ray meets anything or the sky", low=0.0)
     distortion: float = setting(0.01, "spread of what a ray meets (mip-NeRF 360)", low=0.0)
@@ -48,15 +49,19 @@ class SceneObjectiveConfig:
     samples: int = setting(48, "samples of each ray", low=2, high=1024)
 
 
-PARTS = ("occupancy", "lovasz", "free", "label", "uncertainty", "colour", "depth", "opacity", "distortion", "entropy",
-         "times", "coarse", "variation")
+Looks = Callable[[Tensor], Sequence[Tensor]]
+"""Pictures (V, 3, H, W) 0..1 -> layers (V, C, h, w), as ``Backbone.looks`` gives them."""
+
+PARTS = ("occupancy", "lovasz", "free", "label", "uncertainty", "colour", "perceptual", "depth", "opacity",
+         "distortion", "entropy", "times", "coarse", "variation")
 assert {field.name for field in fields(SceneObjectiveConfig)} == {*PARTS, "refinement", "overlap", "occupied_weight",
                                                                   "rays", "samples"}
 
 
 def scene_objective(decoder: SceneDecoder, states: States, sample: SceneSample, light: Tensor,
-                    config: SceneObjectiveConfig) -> tuple[Tensor, Mapping[str, Tensor]]:
+                    looks: Looks, config: SceneObjectiveConfig) -> tuple[Tensor, Mapping[str, Tensor]]:
     """The loss (a scalar) and its unweighted parts (detached) of one sample. light: see ``SceneDecoder.sky_colour``.
+    looks: layers of features of pictures.
 
     Random numbers (which rays, where along them) are torch's.
     """
@@ -68,6 +73,7 @@ def scene_objective(decoder: SceneDecoder, states: States, sample: SceneSample, 
     distances, edges = ray_distances(len(chosen), config.samples, sample.distance.device)
     rays = march(decoder, state, sample.origins[chosen], sample.directions[chosen], distances, edges.diff(dim=1), light)
     found |= _of_rays(rays, edges, sample, chosen)
+    found["perceptual"] = _perceptual(decoder, state, sample, light, looks, config)
     found["coarse"] = _coarse(decoder, state, sample, chosen, edges[0], rays)
     found["free"] = _free(decoder, state, sample, chosen)
     found["variation"] = total_variation([_part(state.volume)])
@@ -119,6 +125,22 @@ def _of_rays(rays: RenderedRays, edges: Tensor, sample: SceneSample, chosen: Ten
         "distortion": distortion(rays.weights, relative),
         "entropy": opacity_entropy(rays.opacity),
     }
+
+
+def _perceptual(decoder: SceneDecoder, state: SceneState, sample: SceneSample, light: Tensor, looks: Looks,
+                config: SceneObjectiveConfig) -> Tensor:
+    """One of the patches, rendered and as it is."""
+    if not len(sample.patches) or config.perceptual == 0.0:
+        return state.volume.new_zeros((), dtype=torch.float32)
+    patch = sample.patches[int(torch.randint(0, len(sample.patches), ()))]
+    rays = patch.flatten()
+    distances, edges = ray_distances(len(rays), config.samples, rays.device)
+    found = march(decoder, state, sample.origins[rays], sample.directions[rays], distances, edges.diff(dim=1), light)
+    pictures = [colours.reshape(1, *patch.shape, 3).permute(0, 3, 1, 2) for colours in (
+        found.colour, sample.colour[rays])]
+    with torch.no_grad():
+        truth = looks(pictures[1])
+    return perceptual(looks(pictures[0]), truth)
 
 
 def _times(decoder: SceneDecoder, states: States, sample: SceneSample, answer: PointAnswer) -> Tensor:

@@ -79,7 +79,8 @@ class SceneTask(Task[SceneSample, PreparedScene]):
             refinement = refinement_objective(newest.views, corrected, group.depth[rows], group.mask[rows])
             overlap = overlap_objective(prepared, corrected)
             states = scene_states(network, refined_scene(prepared, corrected), arithmetic)
-            total, found = scene_objective(network.decoder, states, prepared.sample, prepared.light, self.config)
+            total, found = scene_objective(network.decoder, states, prepared.sample, prepared.light,
+                                           self.depth.encoder.backbone.looks, self.config)
             totals.append(total + self.config.refinement * refinement + self.config.overlap * overlap)
             parts.append({**found, "refinement": refinement.detach(), "overlap": overlap.detach()})
         return torch.stack(totals).mean(), {name: torch.stack([found[name] for found in parts]).mean()

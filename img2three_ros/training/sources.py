@@ -81,7 +81,8 @@ def scene_sources(config: SceneTrainConfig) -> SceneSources:
         if not training:
             raise InputError("parameter", f"folders = {list(config.folders)!r} hold one place: one to train on and one "
                              "to be held out are the least")
-        return SceneSources(*(Seed4dScenes(part, config.scenes.points, config.scenes.rays, config.scenes.outside)
+        own = config.scenes
+        return SceneSources(*(Seed4dScenes(part, own.points, own.rays, own.outside, own.patches, own.patch)
                               for part in (training, held_out)))
     if config.data.kind != "simulated":
         raise InputError("parameter", "img2three train scene learns in the simulated world or from folders in the "

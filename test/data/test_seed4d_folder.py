@@ -124,7 +124,7 @@ def test_samples_hold_the_world_they_show(root) -> None:
     red = sample.colour[:, 0] > 0.7
     meets_wall = ((sample.origins + sample.directions * sample.distance[:, None])[:, 0] - WALL).abs() < 0.01
     assert float((red == meets_wall).float().mean()) > 0.97
-    assert int(sample.own.sum()) == 100
+    assert int(sample.own.sum()) == 100 and len(sample.own) == 400 + sample.patches.numel() and len(sample.patches) > 0
     again = scenes.group(0, (32, 64), 6)
     assert torch.equal(again.points, sample.points) and not torch.equal(scenes.group(2, (32, 64), 6).points,
                                                                         sample.points)

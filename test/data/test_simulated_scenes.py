@@ -62,12 +62,29 @@ def test_a_scene_follows_from_its_index_alone(samples) -> None:
 def test_shapes(samples) -> None:
     for sample in samples:
         assert sample.points.shape == (2000, 3) and sample.occupied.shape == sample.hidden.shape == (2000,)
-        assert sample.origins.shape == sample.directions.shape == sample.colour.shape == (800, 3)
+        assert sample.origins.shape == sample.directions.shape == sample.colour.shape == (len(sample.own), 3)
+        assert len(sample.own) == 800 + sample.patches.numel()
         assert int(sample.own.sum()) == 200 and len(sample.group.images) == 6
         assert sample.T_now_instant.shape == (2, 4, 4)
         assert torch.allclose(sample.T_now_instant[0], torch.eye(4, dtype=torch.float64), atol=1e-9)
-        torch.testing.assert_close(sample.directions.norm(dim=1), torch.ones(800))
+        torch.testing.assert_close(sample.directions.norm(dim=1), torch.ones(len(sample.own)))
         assert not bool(sample.distance.isnan().any()) and bool((sample.distance > 0.0).all())
+
+
+def test_patches_are_neighbouring_pixels_of_one_outside_view(samples) -> None:
+    for sample in samples:
+        assert sample.patches.shape[1:] == (FEW.patch, FEW.patch) and len(sample.patches) > 0
+        for patch in sample.patches:
+            assert not sample.own[patch].any()
+            assert (sample.origins[patch] == sample.origins[patch[0, 0]]).all()
+            side = sample.directions[patch]
+            right = (side[:, 1:] - side[:, :-1]).norm(dim=-1)
+            down = (side[1:] - side[:-1]).norm(dim=-1)
+            pixel = 1.0 / (0.5 * FEW.outside_width)  # of 90 degrees, at the centre; less towards the border
+            for step in (right, down):
+                assert (step > 0.3 * pixel).all() and (step < 1.01 * pixel).all()
+            across = torch.cross(side[0, -1] - side[0, 0], side[-1, 0] - side[0, 0], dim=0)
+            assert float(across @ side[0, 0]) > 0.0  # u to the right, v downwards: a right-handed optical frame
 
 
 def test_own_rays_end_where_the_views_have_their_depth(samples) -> None:

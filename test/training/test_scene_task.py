@@ -30,7 +30,7 @@ DEPTH = DepthNetworkConfig(planes=16, match=8, context=(8, 8, 8, 8), widths=(8, 
 @pytest.fixture(scope="module")
 def sample() -> SceneSample:
     scenes = SimulatedScenes(SimulatedGroupSettings(noisy_geometry=0.0),
-                             SimulatedSceneSettings(points=1000, rays=400, outside=2, outside_width=48))
+                             SimulatedSceneSettings(points=1000, rays=400, outside=2, outside_width=48, patch=16))
     return scenes.scene(9, SIZE, 3)  # cameras that overlap: without witnesses nothing is refined
 
 
@@ -135,7 +135,8 @@ def test_coarse_and_fine_looks_of_a_rough_volume_are_drawn_together(sample) -> N
     state = SceneState(volume, torch.zeros(2, *SMALL.grid.shape), torch.zeros(1))
     torch.nn.init.normal_(to_train.decoder.answer.weight, std=2.0)
     only = SceneObjectiveConfig(rays=200, samples=96, **{name: float(name == "coarse") for name in PARTS})
-    total, _ = scene_objective(to_train.decoder, States(state, None, None), sample, torch.full((3,), 0.5), only)
+    total, _ = scene_objective(to_train.decoder, States(state, None, None), sample, torch.full((3,), 0.5),
+                               lambda pictures: [pictures], only)
     assert float(total.detach()) > 0.0
     total.backward()
     assert volume.grad is not None and bool(volume.grad.any())
