@@ -13,6 +13,7 @@ from visualization_msgs.msg import Marker
 from ..fileio.point_cloud2 import dense_cloud, observed_voxels, obstacle_cloud, occupied_voxels
 from ..structures import Reconstruction
 from .conversions import bounds_message, cloud_message, grid_message
+from .octomap_output import OctomapOutput
 from .parameters import NodeConfig
 from .qos import OnIncompatible, latched_qos, publisher_options, reliable_qos
 
@@ -28,8 +29,9 @@ CLOUDS: dict[str, Callable[[Reconstruction], Any]] = {
 class Outputs:
     """Lifecycle publishers below ``~/output``; silent while the node is inactive."""
 
-    def __init__(self, node: LifecycleNode, on_incompatible: OnIncompatible) -> None:
+    def __init__(self, node: LifecycleNode, on_incompatible: OnIncompatible, octomap: bool = False) -> None:
         self._node, self._on_incompatible = node, on_incompatible
+        self._octomap = OctomapOutput(octomap, self._create)  # first: it alone can fail
         self._clouds = {name: self._create(PointCloud2, name, reliable_qos(2)) for name in CLOUDS}
         self._grid = self._create(OccupancyGrid, "occupancy_grid", reliable_qos(2))
         self._bounds = self._create(Marker, "voxel_bounds", latched_qos())
@@ -42,6 +44,7 @@ class Outputs:
         if self._grid.get_subscription_count() > 0:
             self._grid.publish(grid_message(result.occupancy, result.stamp, result.base_frame,
                                             config.occupancy_grid))
+        self._octomap.publish(result)
 
     def publish_bounds(self, config: NodeConfig, frame: str) -> None:
         """Publish (latched) where the grid ends."""
@@ -49,7 +52,7 @@ class Outputs:
 
     def destroy(self) -> None:
         """Withdraw all topics."""
-        for publisher in (*self._clouds.values(), self._grid, self._bounds):
+        for publisher in (*self._clouds.values(), self._grid, self._bounds, *self._octomap.publishers):
             self._node.destroy_lifecycle_publisher(publisher)
 
     def _create(self, kind: type, name: str, qos: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config import Config, Setting, Value, setting, settings, with_overrides
 from ..fileio.occupancy_grid import OccupancyGridConfig
+from ..fileio.octomap import OctomapConfig
 from ..structures import InputError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class NodeConfig(Config):
     max_input_age: float = setting(0.0, "images older than this on arrival, or more than 1 s ahead of the clock, are "
                                    "rejected; 0 = never", unit="s", low=0.0, dynamic=True)
     occupancy_grid: OccupancyGridConfig = field(default_factory=OccupancyGridConfig)
+    octomap: OctomapConfig = OctomapConfig()
     status: StatusConfig = field(default_factory=StatusConfig)
 
     def __post_init__(self) -> None:

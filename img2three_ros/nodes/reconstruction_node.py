@@ -153,7 +153,7 @@ class ReconstructionNode(LifecycleNode):
         self._assembler = self._make_assembler()
         self._check_extrinsics(rig, cameras)
         self._pipeline = self._make_pipeline(self.config)
-        self._outputs = Outputs(self, self._on_incompatible)
+        self._outputs = Outputs(self, self._on_incompatible, self.config.octomap.publish)
         self._reporter.configured(self._assembler, self._pipeline)
         self.get_logger().info(f"configured: engine {self.config.engine}, cameras {', '.join(cameras)}")
 
