@@ -114,7 +114,8 @@ class PublishedWeights:
                 descriptor_width=descriptors if descriptors > 0 else expected,
                 descriptor_hidden=self._size("downstream_head1.head_local_features.fc1.weight", 0,
                                              4 * (encoder_width + decoder_width)),
-                image_side=self._image_side())
+                image_side=self._image_side(),
+                metric=expected > 0 or descriptors > 0)  # of the published ones, those that describe pixels: MASt3R
         except InputError as error:
             raise InputError("checkpoint", f"'{self.path}': {error}") from error
 

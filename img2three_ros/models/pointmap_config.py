@@ -20,6 +20,7 @@ class PointmapConfig:
     dense_widths: channels of the four levels of ``dpt``, fine to coarse; dense_width: after they are unified.
     descriptor_width: channels of matching descriptors (24 in MASt3R), 0: none; descriptor_hidden: of their MLP.
     image_side: long side of the images that it was trained with, pixels; it takes others.
+    metric: whether its points are metres (MASt3R); else every pair has a unit of its own (DUSt3R).
     Raises InputError('parameter').
     """
 
@@ -37,6 +38,7 @@ class PointmapConfig:
     descriptor_width: int = 0
     descriptor_hidden: int = 7168
     image_side: int = field(default=512, compare=False)  # what a network is does not hang on it
+    metric: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, width, heads in (("encoder", self.encoder_width, self.encoder_heads),
