@@ -93,9 +93,12 @@ def scale_from_metric_depth(scene: AlignedScene, depth: Sequence[NDArray[np.floa
 
 
 def scale_from_metric_pairs(scene: AlignedScene) -> ScaleEstimate:
-    """From the pairs themselves, if the network that made them is metric (MASt3R metric, MapAnything)."""
+    """From the pairs themselves, if the network that made them is metric (MASt3R metric, MapAnything).
+
+    Both orders of a pair show the network the same two images: they count as one independent measurement.
+    """
     scales = np.cbrt(np.linalg.det(scene.pair_similarity[scene.pair_used][:, :3, :3]))
-    return _estimate(1.0 / scales, np.ones(len(scales)), "metric network", independent=len(scales))
+    return _estimate(1.0 / scales, np.ones(len(scales)), "a metric network", independent=max(1, len(scales) // 2))
 
 
 def combined_scale(estimates: Sequence[ScaleEstimate]) -> tuple[ScaleEstimate, tuple[str, ...]]:
