@@ -157,9 +157,9 @@ def _pre_order(levels: list[NDArray[np.uint8]], corners: list[NDArray[np.int64]]
         sizes.append(1 + np.bincount(parent, sizes[-1], len(level)).astype(np.int64))
     stream = np.empty(sizes[-1].sum(), "<u2")
     place = np.zeros(1, np.int64)
-    for level, parent, size in zip(words, [None, *parents], sizes[::-1], strict=False):
-        if parent is not None:
-            before = np.cumsum(size) - size  # of all nodes of the level; less those of other families
-            place = place[parent] + 1 + before - before[np.searchsorted(parent, parent)]
+    stream[place] = words[0]
+    for level, parent, size in zip(words[1:], parents[:-1], sizes[-2::-1], strict=True):
+        before = np.cumsum(size) - size  # in the level; less what is before the family
+        place = place[parent] + 1 + before - before[np.searchsorted(parent, parent)]
         stream[place] = level
     return stream

@@ -53,7 +53,7 @@ class NodeConfig(Config):
     max_input_age: float = setting(0.0, "images older than this on arrival, or more than 1 s ahead of the clock, are "
                                    "rejected; 0 = never", unit="s", low=0.0, dynamic=True)
     occupancy_grid: OccupancyGridConfig = field(default_factory=OccupancyGridConfig)
-    octomap: OctomapConfig = OctomapConfig()
+    octomap: OctomapConfig = field(default_factory=OctomapConfig)
     status: StatusConfig = field(default_factory=StatusConfig)
 
     def __post_init__(self) -> None:
