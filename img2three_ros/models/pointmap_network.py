@@ -10,7 +10,7 @@ MASt3R" (ECCV 2024). Written from descriptions of the method; published weights 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -116,22 +116,26 @@ class PointmapNetwork(nn.Module):
     @torch.no_grad()
     def infer_pairs(self, images: Sequence[Tensor] | Tensor, pairs: Sequence[tuple[int, int]], *,
                     memory_bytes: int = MEMORY_BYTES, descriptors: bool = True,
-                    progress: Callable[[int, int], None] | None = None) -> list[Pointmaps]:
+                    progress: Callable[[int, int], None] | None = None,
+                    known: MutableMapping[int, ImageFeatures] | None = None) -> list[Pointmaps]:
         """Pointmaps of ordered pairs (first, second) of N images (3, H, W), which may differ in size; B is 1 in each.
 
         Each image is encoded once, whatever depends on one image alone is computed once, both orders of a pair are
         decoded together, and as many pairs at once as memory_bytes allows and the device likes. The bound is on
         working memory: weights, images, features and results come on top. descriptors: False drops them, which are most
-        of what a result of MASt3R holds. progress: told (pairs done, pairs) as they come. Raises
-        InputError('bad_size'), InputError('parameter') for images that there are not.
+        of what a result of MASt3R holds. progress: told (pairs done, pairs) as they come. known: image -> features
+        of an earlier call, which are used; those that are found are added. Raises InputError('bad_size'),
+        InputError('parameter') for images that there are not.
         """
         used = sorted({image for pair in pairs for image in pair})
         if used and not 0 <= used[0] <= used[-1] < len(images):
             raise InputError("parameter", f"pairs name images {used[0]} to {used[-1]}, but there are {len(images)}")
         on_cpu = bool(used) and images[used[0]].device.type == "cpu"
         at_once = _CPU_BATCH_BYTES if on_cpu else memory_bytes
-        features = self._encode_all({image: images[image] for image in used}, min(memory_bytes, at_once))
-        sizes = {image: (own.rows, own.columns) for image, own in features.items()}
+        features: MutableMapping[int, ImageFeatures] = {} if known is None else known
+        features.update(self._encode_all({image: images[image] for image in used if image not in features},
+                                         min(memory_bytes, at_once)))
+        sizes = {image: (features[image].rows, features[image].columns) for image in used}
         keep = sum(prepared_bytes(self.config, size) for size in sizes.values())
         if keep <= memory_bytes // 2:
             known1: dict[int, Tensor] | None = {}

@@ -198,3 +198,17 @@ def test_descriptors_can_be_left_out_and_progress_ends_whole() -> None:
     for bare, full in zip(found, whole, strict=True):
         assert bare[4:] == (None,) * 4 and full.descriptors1 is not None
         torch.testing.assert_close(bare.points1, full.points1)
+
+
+def test_features_of_an_earlier_call_are_used_again() -> None:
+    network, images = tiny_network(), street(4)
+    encoded: list[int] = []
+    network.encoder.register_forward_hook(lambda module, inputs, output: encoded.append(len(inputs[0])))
+    whole = network.infer_pairs(images, [(0, 1), (1, 0), (2, 1)])
+    known = {}
+    network.infer_pairs(images, [(0, 1)], known=known)
+    encoded.clear()
+    found = network.infer_pairs(images, [(0, 1), (1, 0), (2, 1)], known=known)
+    assert sum(encoded) == 1 and set(known) == {0, 1, 2}
+    for own, other in zip(found, whole, strict=True):
+        assert_same(own, other)
