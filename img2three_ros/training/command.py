@@ -11,7 +11,7 @@ import yaml
 
 from ..config import nested_to_paths, with_overrides
 from ..structures import InputError
-from .settings import SceneTrainConfig, TrainConfig
+from .settings import PointmapTrainConfig, SceneTrainConfig, TrainConfig
 
 app = typer.Typer(name="train", no_args_is_help=True, add_completion=False, rich_markup_mode="rich",
                   help="Train the networks.")
@@ -94,6 +94,34 @@ def scene(
     depth_network, network = starting_scene_network(chosen)
     task = SceneTask(depth_network, network.config, chosen.objective, chosen.faults)
     train(task, network, *scene_sources(chosen), output, chosen, report=lambda text: typer.echo(text))
+
+
+@app.command()
+def pointmap(
+    output: Output,
+    config: ConfigFile = None,
+    override: Override = None,
+    init: Init = None,
+    minutes: Minutes = None,
+) -> None:
+    """Train the network of engine [bold]pointmap[/] on pairs of views of the simulated world.
+
+    [bold]Examples[/]
+
+    img2three train pointmap --config config/train_pointmap.yaml --output training/
+
+    img2three train pointmap --output matching/ --set network.descriptors=24 --set objective.metric=true
+    """
+    from .loop import train
+    from .pointmap_task import PointmapTask
+    from .sources import pair_sources
+    from .start import starting_pointmap_network
+
+    values = _values(config, init, minutes)
+    values.update(_pair(text) for text in override or [])
+    chosen: PointmapTrainConfig = with_overrides(PointmapTrainConfig(), values)
+    train(PointmapTask(chosen.objective), starting_pointmap_network(chosen), *pair_sources(chosen), output, chosen,
+          report=lambda text: typer.echo(text))
 
 
 def read_settings(path: Path | None) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass, field
 
 from ..config import setting
+from ..data.pointmap_pairs import PairSettings
 from ..data.simulated import SimulatedGroupSettings
 from ..data.simulated_scenes import SimulatedSceneSettings
 from ..structures import InputError
 from .objective import ObjectiveConfig
+from .pointmap_objective import PointmapObjectiveConfig
 from .scene_objective import SceneObjectiveConfig
 
 _STAGE = re.compile(r"to (?P<until>\d+) size (?P<size>\d+x\d+) groups (?P<groups>\d+) views (?P<views>\d+)")
@@ -143,6 +145,36 @@ class SceneTrainConfig(TrainingConfig):
     def origin(self) -> str:
         """See ``TrainingConfig``."""
         return f"scenes {super().origin} {self.scenes} {self.instants} {self.folders}"
+
+
+@dataclass(frozen=True)
+class PointmapSizes:
+    """Of the network that starts from nothing; heads of attention have 64 channels."""
+
+    encoder_width: int = setting(256, "channels of the encoder, a multiple of 64", low=64)
+    encoder_depth: int = setting(8, "blocks of the encoder", low=1)
+    decoder_width: int = setting(192, "channels of either decoder, a multiple of 64", low=64)
+    decoder_depth: int = setting(6, "blocks of either decoder; at least 4 for head dpt", low=1)
+    head: str = setting("dpt", "dpt: four levels fused by convolutions; linear: each token its own pixels",
+                        choices=("dpt", "linear"))
+    descriptors: int = setting(0, "channels of matching descriptors (MASt3R: 24); 0 = none", low=0)
+
+
+@dataclass(frozen=True)
+class PointmapTrainConfig(TrainingConfig):
+    """Everything ``img2three train pointmap`` can be told. A group of a stage has up to ``views`` views."""
+
+    stages: tuple[str, ...] = setting(("to 20000 size 96x160 groups 4 views 4",),
+                                      "sizes over time; the last one's 'to' is the number of steps")
+    pairs: PairSettings = field(default_factory=PairSettings)
+    network: PointmapSizes = field(default_factory=PointmapSizes)
+    objective: PointmapObjectiveConfig = field(default_factory=PointmapObjectiveConfig)
+    validation: ValidationConfig = ValidationConfig(groups=24, size="96x160", views=4)
+
+    @property
+    def origin(self) -> str:
+        """See ``TrainingConfig``."""
+        return f"pairs {super().origin} {self.pairs}"
 
 
 def image_size(text: str) -> tuple[int, int]:

@@ -7,13 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from ..data.pointmap_pairs import PairGroup, SimulatedPairs
 from ..data.scene_sample import SceneSample
 from ..data.seed4d_folder import Seed4dScenes, find_seed4d_scenes
 from ..data.simulated import SimulatedGroupSettings
 from ..data.simulated_scenes import SimulatedScenes, SimulatedSceneSettings
 from ..data.view_group import ViewGroup
 from ..structures import InputError
-from .settings import SceneTrainConfig, TrainConfig
+from .settings import PointmapTrainConfig, SceneTrainConfig, TrainConfig
 from .task import SampleSource
 
 
@@ -91,3 +92,20 @@ def scene_sources(config: SceneTrainConfig) -> SceneSources:
     unseen = replace(groups, seed=groups.seed + 1, groups_per_world=1)
     return SceneSources(SceneSource(groups, config.scenes, config.instants),
                         SceneSource(unseen, config.scenes, config.instants))
+
+
+class PairSources(NamedTuple):
+    """Paired views to train on, and paired views that are held out."""
+
+    training: SampleSource[PairGroup]
+    held_out: SampleSource[PairGroup]
+
+
+def pair_sources(config: PointmapTrainConfig) -> PairSources:
+    """The endless pairs of the simulated world. Raises InputError('parameter') where data.kind is another."""
+    if config.data.kind != "simulated":
+        raise InputError("parameter", "img2three train pointmap learns in the simulated world: the depth of recordings "
+                         "is too sparse for points of every pixel")
+    groups = config.data.simulated
+    unseen = replace(groups, seed=groups.seed + 1, groups_per_world=1)
+    return PairSources(SimulatedPairs(groups, config.pairs), SimulatedPairs(unseen, config.pairs))
