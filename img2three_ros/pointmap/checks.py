@@ -116,7 +116,7 @@ def limits(scene: AlignedScene, converged: bool) -> list[str]:
 def perspective_error(pairs: PairPointmaps) -> float:
     """How far the pixels of first images lie from the projection of their own points, with the focal that fits best.
 
-    Median over pairs of the median over pixels, as a share of the image's long side; infinite where nothing is confident.
+    Median over pairs of the median over pixels, as a share of the image's long side; infinite if nothing is confident.
     """
     found = []
     for edge in range(len(pairs.edges)):
@@ -180,6 +180,6 @@ def doubts(pairs: PairPointmaps, scene: AlignedScene) -> tuple[float, list[str]]
     usual = float(np.nanmedian(shares)) if np.isfinite(shares).any() else float("nan")
     if not usual > _ABSURD:
         return usual, []
-    return usual, [f"the residual is absurd: pairs lie {100 * usual:.0f} % of their distance off the scene (a few % are "
-                   "usual). Do not trust it: the images may not show one scene at rest, or the network does not know "
-                   "such images"]
+    return usual, [f"the residual is absurd: pairs lie {100 * usual:.0f} % of their distance off the scene (a few % "
+                   "are usual). Do not trust it: the images may not show one scene at rest, or the network does not "
+                   "know such images"]

@@ -4,15 +4,15 @@ read, turn upright, fit   to the size that the network takes
 pair                      every image with every other, or with those before it
 predict                   a pointmap for either image of each pair: the network, each image encoded once
 align                     one scene out of all pairs
-scale                     metres, where a distance is given
+scale                     metres, where anything says how long they are
 clean                     what is confident, and does not hang before something more confident
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -23,16 +23,16 @@ from torch import Tensor
 
 from ..models.pointmap_network import MEMORY_BYTES, Pointmaps
 from ..pointmap.alignment import align
+from ..pointmap.checks import check_perspective, doubts
 from ..pointmap.clean import SURE, valid_pixels, without_floating
+from ..pointmap.known import Known
 from ..pointmap.pairs import PairPointmaps
-from ..pointmap.scale import scale_from_baselines
-from ..pointmap.scene import AlignedScene
 from ..pointmap.view_graph import Edge, complete_pairs, window_pairs
-from ..structures import InputError, Matrix, PointCloud
+from ..structures import InputError
+from .aligned_parts import AlignedPart, align_largest
 from .fitted_image import FittedImage, read_fitted
-
-MEDIAN_DEPTH = 10.0
-"""Units of the median depth in a world that is not metric."""
+from .image_scale import Metres, nothing_sure, scaled
+from .image_scene import OPTICAL_WORLD, ImageScene
 
 GRAPHS = ("auto", "complete", "window")
 
@@ -56,7 +56,8 @@ class ImageSettings:
     graph: complete, window (each image with the ``window`` before it: images in the order in which they were taken), or
     auto: complete up to ``complete_up_to`` images. confidence: that a pixel needs to be kept; 1 = knows nothing.
     baseline: two images, by file name or by number from 0, and the distance of their cameras in metres.
-    memory_bytes: working memory of the network. most_points: of the cloud.
+    metric_network: the network's pairs are in metres. memory_bytes: working memory of the network. most_points: of the
+    cloud.
     """
 
     side: int = 512
@@ -65,6 +66,7 @@ class ImageSettings:
     complete_up_to: int = 12
     confidence: float = SURE
     baseline: tuple[str, str, float] | None = None
+    metric_network: bool = False
     memory_bytes: int = MEMORY_BYTES
     most_points: int = 2_000_000
 
@@ -78,73 +80,85 @@ class ImageSettings:
 
 
 @dataclass(frozen=True, eq=False)
-class ImageScene:
-    """images: at the network's size, in the order of ``scene``. kept: per image (h, w) bool, pixels worth a point.
+class Told:
+    """What is known beside the pixels of the images that are aligned.
 
-    pairs: how many were predicted. The world is the optical frame of the first image (x right, y down, z forward), in
-    metres where ``scene.metric``, else in units of which the median depth has MEDIAN_DEPTH.
+    known: priors of the alignment. masks: image -> (h, w) bool, False = not the world. metres: what may give the scale.
+    world, in_base: see ``ImageScene``. leave_out: images that share nothing with the others are left out, not an error.
+    about, notes: sentences for ``ImageScene.about`` and its scene's notes.
     """
 
-    images: tuple[FittedImage, ...]
-    scene: AlignedScene
-    kept: tuple[NDArray[np.bool_], ...]
-    pairs: int
-
-    def intrinsics(self, image: int) -> Matrix:
-        """K (3, 3) of the whole image file, upright."""
-        return self.images[image].original_intrinsics(self.scene.intrinsics[image])
-
-    def depth(self, image: int) -> NDArray[np.float32]:
-        """(h, w) of the kept pixels, NaN elsewhere."""
-        return np.where(self.kept[image], self.scene.depth[image], np.float32(np.nan)).astype(np.float32)
-
-    def cloud(self, most: int) -> tuple[PointCloud, NDArray[np.intp], NDArray[np.float64]]:
-        """At most so many kept points, evenly taken; the image (N,) and the pixel there (N, 2) u, v of each."""
-        pixels = [np.argwhere(kept)[:, ::-1] for kept in self.kept]
-        step = max(1, -(-sum(map(len, pixels)) // most))
-        chosen = [own[::step] for own in pixels]
-        take = [(own[:, 1], own[:, 0]) for own in chosen]
-        points = np.concatenate([self.scene.points(image)[at] for image, at in enumerate(take)])
-        colours = np.concatenate([self.images[image].pixels[at] for image, at in enumerate(take)])
-        sure = np.concatenate([self.scene.confidence[image][at] for image, at in enumerate(take)])
-        image = np.repeat(np.arange(len(chosen)), [len(own) for own in chosen])
-        cloud = PointCloud(points, colours, (1.0 - 1.0 / np.maximum(sure, 1.0)).astype(np.float32))
-        return cloud, image, np.concatenate(chosen).astype(np.float64)
+    known: Known | None = None
+    masks: Mapping[int, NDArray[np.bool_]] = field(default_factory=dict)
+    metres: Metres = field(default_factory=Metres)
+    world: str = OPTICAL_WORLD
+    in_base: bool = False
+    leave_out: bool = False
+    about: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def reconstruct_images(paths: Sequence[Path], network: PairNetwork, settings: ImageSettings, device: torch.device,
                        stage: Stage) -> ImageScene:
     """The front page: image files to a scene. The network lies on ``device``.
 
-    Raises InputError for fewer than two images, one that cannot be read, images that nothing connects, a scene without
-    a confident point.
+    Raises InputError for fewer than two images, one that cannot be read, images that nothing connects, points that are
+    no perspective of their images, a scene without a confident point.
     """
     if len(paths) < 2:
         raise InputError("image", f"{len(paths)} image{' (' + str(paths[0]) + ')' if paths else 's'} given: depth and "
                          "cameras need two or more views of one scene from different places")
-    if settings.baseline is not None:
-        _image_number(settings.baseline[0], paths), _image_number(settings.baseline[1], paths)
+    told = Told(metres=Metres(numbered_baseline(settings.baseline, paths), settings.metric_network))
     with stage("reading images") as progress:
         images = read_fitted(paths, settings.side, progress)
-    edges = choose_pairs(len(images), settings)
+    return scene_of(images, choose_pairs(len(images), settings), network, settings, device, stage, told)
+
+
+def scene_of(images: Sequence[FittedImage], edges: Sequence[Edge], network: PairNetwork, settings: ImageSettings,
+             device: torch.device, stage: Stage, told: Told) -> ImageScene:
+    """Predict the pairs, align, scale and clean. Every image has a pair. Raises InputError as above."""
     with stage("predicting pairs") as progress:
         pairs = predict_pairs(network, images, edges, settings, device, progress)
+    masks = {image: torch.from_numpy(mask).to(device) for image, mask in told.masks.items()}
     try:
+        notes = [*told.notes, *check_perspective(pairs)]
         with stage("aligning"):
-            scene = align(pairs)
-            scene = in_metres(scene, paths, settings.baseline) if settings.baseline else in_own_unit(scene, settings)
+            if told.leave_out:
+                part = align_largest(pairs, told.known, masks)
+            else:
+                part = AlignedPart(tuple(range(len(images))), align(pairs, told.known, masks), pairs)
+            metres = _metres_of(told.metres, part.images)
+            found = scaled(part.scene, metres, settings.confidence)
+            share, absurd = doubts(part.pairs, part.scene)
     except InputError as error:
-        named = ", ".join(f"{number} = {path.name}" for number, path in enumerate(paths))
+        named = ", ".join(f"{number} = {image.path.name}" for number, image in enumerate(images))
         raise InputError(error.reason, f"{error} (images: {named})") from error
+    scene, used = found.scene, [images[image] for image in part.images]
+    notes += [f"{image.path.name}: left out, it shares nothing usable with the others"
+              for number, image in enumerate(images) if number not in part.images]
     with stage("cleaning"):
-        kept = without_floating(scene, valid_pixels(scene, confidence=settings.confidence))
+        own_masks = {new: told.masks[image] for new, image in enumerate(part.images) if image in told.masks}
+        kept = without_floating(scene, valid_pixels(scene, own_masks, settings.confidence))
     if not any(own.any() for own in kept):
-        raise _nothing_sure(scene, settings)
+        raise nothing_sure(scene, settings.confidence)
     empty = [number for number, own in enumerate(kept) if not own.any()]
     if empty:
-        scene = replace(scene, notes=(*scene.notes, f"image {', '.join(map(str, empty))}: no pixel is confident enough "
-                                      f"(above {settings.confidence:g}): nothing of it is in the cloud"))
-    return ImageScene(tuple(images), scene, tuple(kept), len(edges))
+        notes.append(f"image {', '.join(map(str, empty))}: no pixel is confident enough (above "
+                     f"{settings.confidence:g}): nothing of it is in the cloud")
+    scene = replace(scene, notes=(*scene.notes, *notes, *found.notes, *absurd))
+    return ImageScene(tuple(used), scene, tuple(kept), len(part.pairs.edges), found.unit, told.world, told.in_base,
+                      found.scales, share, told.about)
+
+
+def _metres_of(metres: Metres, images: Sequence[int]) -> Metres:
+    """The same for some of the images. Raises InputError('parameter') if one of the baseline's was left out."""
+    baseline = metres.baseline
+    if baseline is not None:
+        if not {baseline[0], baseline[1]} <= set(images):
+            raise InputError("parameter", "an image of the baseline shares nothing with the others and was left out")
+        baseline = images.index(baseline[0]), images.index(baseline[1]), baseline[2]
+    return replace(metres, baseline=baseline, rig=[metres.rig[image] for image in images] if metres.rig else (),
+                   ways=[[way[image] for image in images] for way in metres.ways])
 
 
 def choose_pairs(images: int, settings: ImageSettings) -> list[Edge]:
@@ -163,32 +177,16 @@ def predict_pairs(network: PairNetwork, images: Sequence[FittedImage], edges: Se
                          [one.points2_in_1[0] for one in maps], [one.confidence2[0] for one in maps])
 
 
-def in_metres(scene: AlignedScene, paths: Sequence[Path], baseline: tuple[str, str, float]) -> AlignedScene:
-    """Scaled by one known distance between two cameras. Raises InputError('parameter' | 'degenerate_baseline')."""
+def numbered_baseline(baseline: tuple[str, str, float] | None, paths: Sequence[Path],
+                      ) -> tuple[int, int, float] | None:
+    """The baseline by numbers of images. Raises InputError('parameter')."""
+    if baseline is None:
+        return None
     one, other = (_image_number(name, paths) for name in baseline[:2])
     if one == other:
         raise InputError("parameter", f"a baseline lies between two images, but '{baseline[0]}' and '{baseline[1]}' "
                          "are one")
-    poses: list[Matrix | None] = [None] * len(paths)
-    poses[one], poses[other] = np.eye(4), np.eye(4)
-    poses[other][0, 3] = baseline[2]  # type: ignore[index]  # only the distance counts
-    return scene.rescaled(scale_from_baselines(scene, poses, least_baseline=1e-3).metres)
-
-
-def in_own_unit(scene: AlignedScene, settings: ImageSettings) -> AlignedScene:
-    """Scaled so that the median depth has MEDIAN_DEPTH units: nothing says how long a metre is."""
-    valid = valid_pixels(scene, confidence=settings.confidence)
-    depth = np.concatenate([own[sure] for own, sure in zip(scene.depth, valid, strict=True)])
-    if not len(depth):
-        raise _nothing_sure(scene, settings)
-    return scene.rescaled(MEDIAN_DEPTH / float(np.median(depth)), metric=False)
-
-
-def _nothing_sure(scene: AlignedScene, settings: ImageSettings) -> InputError:
-    most = max(float(np.nanmax(own)) for own in scene.confidence)
-    return InputError("no_points", f"no pixel is confident enough: the highest confidence is {most:.1f}, wanted is "
-                      f"more than {settings.confidence:g} (--confidence). Do the images show one scene, and is the "
-                      "checkpoint a trained one?")
+    return one, other, baseline[2]
 
 
 def _image_number(text: str, paths: Sequence[Path]) -> int:

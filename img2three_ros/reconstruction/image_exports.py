@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ from ..fileio.posed_image import PosedImage
 from ..fileio.scene_files import write_scene_glb
 from ..fileio.transforms_json import write_transforms
 from ..structures import InputError
-from .from_images import MEDIAN_DEPTH, ImageScene
+from .image_scene import ImageScene
 
 _SPARSE = 100_000  # points of the COLMAP model
 _FRUSTUM = 0.06  # of the median depth: how deep frusta are drawn
@@ -70,39 +71,40 @@ def median_depth(result: ImageScene) -> float:
     return float(np.median(np.concatenate(depth)))
 
 
-def unit(result: ImageScene) -> str:
-    """What a length of 1 is, in words."""
-    return "metres" if result.scene.metric else (f"arbitrary (not metric: the median depth is {MEDIAN_DEPTH:g}; one "
-                                                 "known distance between two cameras, --baseline, makes it metres)")
-
-
 def summary(folder: Path, result: ImageScene, points: int) -> str:
     """Frame, unit, residual, focals and notes."""
     scene = result.scene
     lines = [f"{folder}: {len(result.images)} images, {result.pairs} pairs, {points} points",
-             "world: optical frame of the first image (x right, y down, z forward)",
-             f"unit: {unit(result)}",
-             f"residual: {scene.loss:.6f} (mean weighted distance between pairs and scene, pair units), "
-             f"{int((~scene.pair_used).sum())} pairs left out; aligned in {scene.seconds:.1f} s"]
+             *result.about, f"world: {result.world}", f"unit: {result.unit}",
+             f"residual: {scene.loss:.6f} (mean weighted distance between pairs and scene, pair units); pairs lie "
+             f"{100 * result.misfit:.1f} % of their distance off the scene; {int((~scene.pair_used).sum())} pairs left "
+             f"out; aligned in {scene.seconds:.1f} s"]
     for number, image in enumerate(result.images):
         focal, position = result.intrinsics(number)[0, 0], scene.cameras[number][:3, 3]
         lines.append(f"image {number}: {image.path.name}, focal {focal:.1f} px of {image.original[1]} x "
                      f"{image.original[0]}, at {position[0]:.2f} {position[1]:.2f} {position[2]:.2f}, "
                      f"{100 * result.kept[number].mean():.0f} % of its pixels kept")
+        if number in scene.pose_deviation:
+            degrees, metres = scene.pose_deviation[number]
+            lines[-1] += f", {degrees:.2f} deg and {metres:.3f} {'m' if scene.metric else 'units'} off its known pose"
     return "\n".join([*lines, *(f"note: {note}" for note in scene.notes)])
 
 
 def _write_report(path: Path, result: ImageScene, names: Sequence[str]) -> None:
     scene = result.scene
-    images = [{"name": name, "source": str(image.path), "depth": f"depth/{Path(name).stem}.npy",
+    images: list[dict[str, object]] = [
+              {"name": name, "source": str(image.path), "depth": f"depth/{Path(name).stem}.npy",
                "depth_intrinsics": scene.intrinsics[number].tolist(),
                "intrinsics": result.intrinsics(number).tolist(), "size": list(image.original[::-1]),
                "resized": list(image.resized[::-1]), "crop_corner": list(image.corner[::-1]),
                "T_world_camera": scene.cameras[number].tolist()}
               for number, (name, image) in enumerate(zip(names, result.images, strict=True))]
-    content = {"unit": "metre" if scene.metric else "arbitrary", "world": "optical frame of the first image",
-               "loss": scene.loss, "pairs": result.pairs, "pairs_left_out": int((~scene.pair_used).sum()),
-               "notes": list(scene.notes), "images": images}
+    for number, (degrees, metres) in scene.pose_deviation.items():
+        images[number]["off_known_pose"] = {"degrees": degrees, "distance": metres}
+    content = {"unit": "metre" if scene.metric else "arbitrary", "unit_source": result.unit, "world": result.world,
+               "loss": scene.loss, "misfit": result.misfit, "pairs": result.pairs,
+               "pairs_left_out": int((~scene.pair_used).sum()), "scales": [asdict(scale) for scale in result.scales],
+               "about": list(result.about), "notes": list(scene.notes), "images": images}
     try:
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:

@@ -1,0 +1,146 @@
+"""How long a metre is in a scene of images, from the first of these that knows: a distance that the user gives, poses
+of the cameras, the way that odometry measured, a metric network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..pointmap.clean import valid_pixels
+from ..pointmap.scale import (
+    ScaleEstimate,
+    combined_scale,
+    scale_from_baselines,
+    scale_from_metric_pairs,
+    scale_from_odometry,
+)
+from ..pointmap.scene import AlignedScene
+from ..structures import InputError, Matrix
+
+MEDIAN_DEPTH = 10.0
+"""Units of the median depth in a world that is not metric."""
+
+_DOUBTFUL = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Metres:
+    """What may say how long a metre is.
+
+    baseline: two images and the distance of their cameras, metres. metric_network: its pairs are in metres.
+    rig: per image its pose on the vehicle at one instant, metres; None for others. ways: for every camera, per image
+    its pose (4, 4) in the odometry frame, None for images of other cameras; only distances within one way are used.
+    centre: (3,) the point of the world that stays where it is when lengths change.
+    """
+
+    baseline: tuple[int, int, float] | None = None
+    metric_network: bool = False
+    rig: Sequence[Matrix | None] = ()
+    ways: Sequence[Sequence[Matrix | None]] = ()
+    centre: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """scene: in its final unit. unit: in words, with the source and its residual. scales: of all sources, measured in
+    that unit. notes: on sources that disagree."""
+
+    scene: AlignedScene
+    unit: str
+    scales: tuple[ScaleEstimate, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def scaled(scene: AlignedScene, metres: Metres, confidence: float) -> Scaled:
+    """The scene in metres if anything knows how long they are, else in its own unit. A metric scene keeps its unit.
+
+    confidence: that a pixel needs to count for the median depth. Raises InputError('degenerate_baseline') for a
+    baseline that gives no scale, InputError('no_points') for a scene without a confident pixel.
+    """
+    if metres.baseline is not None:
+        estimate = _of_baseline(scene, metres.baseline)
+        return _settled(scene, estimate, "the baseline given", metres)
+    known, notes = _of_poses(scene, metres)
+    if scene.metric:
+        said = "; ".join(f"{one.source} {100 * (one.metres - 1):+.1f} % off (residual {100 * one.residual:.1f} % of "
+                         f"{one.count} distances)" for one in known)
+        return Scaled(scene, f"metres, from the known poses{': ' + said if said else ''}", known, notes)
+    if known:
+        best, more = combined_scale(known)
+        return _settled(scene, best, best.source, metres, (*notes, *more))
+    if metres.metric_network:
+        found = scale_from_metric_pairs(scene)
+        if found.residual > _DOUBTFUL:
+            notes = (*notes, f"the metric network's pairs differ by {100 * found.residual:.0f} % in how long a metre "
+                     "is: give a known distance (--baseline)")
+        return _settled(scene, found, "a metric network", metres, notes)
+    own = _median_depth(scene, confidence)
+    return Scaled(_stretched(scene, MEDIAN_DEPTH / own, metres.centre, metric=False),
+                  f"arbitrary (not metric: the median depth is {MEDIAN_DEPTH:g}; one known distance between two "
+                  "cameras, --baseline, makes it metres)", (), notes)
+
+
+def _settled(scene: AlignedScene, estimate: ScaleEstimate, source: str, metres: Metres,
+             notes: tuple[str, ...] = ()) -> Scaled:
+    unit = (f"metres, from {source} (residual {100 * estimate.residual:.1f} % of {estimate.count} "
+            f"{'pairs' if source == 'a metric network' else 'distances'})")
+    found = replace(estimate, metres=1.0, source=source)
+    return Scaled(_stretched(scene, estimate.metres, metres.centre), unit, (found,), notes)
+
+
+def _of_baseline(scene: AlignedScene, baseline: tuple[int, int, float]) -> ScaleEstimate:
+    poses: list[Matrix | None] = [None] * len(scene.cameras)
+    one, other, length = baseline
+    poses[one], poses[other] = np.eye(4), np.eye(4)
+    poses[other][0, 3] = length  # type: ignore[index]  # only the distance counts
+    return scale_from_baselines(scene, poses, least_baseline=1e-3)
+
+
+def _of_poses(scene: AlignedScene, metres: Metres) -> tuple[tuple[ScaleEstimate, ...], tuple[str, ...]]:
+    """Of the rig's baselines and of odometry, as far as each gives a scale."""
+    found: list[ScaleEstimate] = []
+    try:
+        if metres.rig:
+            found.append(scale_from_baselines(scene, metres.rig, least_baseline=0.1))
+    except InputError:
+        pass  # cameras on one spot say nothing, which is no fault
+    ways = []
+    for way in metres.ways:
+        try:
+            ways.append(scale_from_odometry(scene, way))
+        except InputError:
+            continue  # the vehicle stood, or there is one image
+    if not ways:
+        return tuple(found), ()
+    odometry, notes = combined_scale(ways)
+    spread = odometry.residual if len(ways) > 1 else ways[0].residual
+    return (*found, replace(odometry, source="odometry", residual=spread)), notes
+
+
+def _stretched(scene: AlignedScene, scale: float, centre: NDArray[np.float64] | None,
+               metric: bool = True) -> AlignedScene:
+    """Lengths times ``scale`` around a point that stays."""
+    if centre is None or not np.any(centre):
+        return scene.rescaled(scale, metric=metric)
+    there, back = np.eye(4), np.eye(4)
+    there[:3, 3], back[:3, 3] = -centre, centre
+    return scene.moved(there).rescaled(scale, metric=metric).moved(back)
+
+
+def _median_depth(scene: AlignedScene, confidence: float) -> float:
+    valid = valid_pixels(scene, confidence=confidence)
+    depth = np.concatenate([own[sure] for own, sure in zip(scene.depth, valid, strict=True)])
+    if not len(depth):
+        raise nothing_sure(scene, confidence)
+    return float(np.median(depth))
+
+
+def nothing_sure(scene: AlignedScene, confidence: float) -> InputError:
+    """What to say of a scene without a confident pixel."""
+    most = max(float(np.nanmax(own)) for own in scene.confidence)
+    return InputError("no_points", f"no pixel is confident enough: the highest confidence is {most:.1f}, wanted is "
+                      f"more than {confidence:g} (--confidence). Do the images show one scene, and is the "
+                      "checkpoint a trained one?")
