@@ -65,7 +65,8 @@ class CameraImage:
     """One camera's contribution to a frame.
 
     stamp: when the image was exposed, ns.
-    image: (H, W, 3) uint8 RGB, as the camera gave it (distorted).
+    image: (H, W, 3) uint8 RGB, as the camera gave it (distorted), or averaged down by a whole factor.
+    calibration: of these pixels.
     T_base_camera: (4, 4) extrinsics: optical frame of the camera into ``base_link``.
     T_odom_base: (4, 4) ego pose at *this image's own stamp*, or None where ego motion is not known.
     mask: (H, W) bool, True where the pixel shows the world; False = ego vehicle. None = all True.
@@ -90,6 +91,7 @@ class Frame:
     T_odom_base: (4, 4) ego pose at ``stamp``, or None where ego motion is not known (no keyframes, no fusion
         over time).
     expected_cameras: names of all cameras of the rig; those without an image are ``missing``.
+    segment: number of the stretch of time and motion without a break; frames of different ones share no past.
     """
 
     stamp: int
@@ -97,6 +99,7 @@ class Frame:
     expected_cameras: tuple[str, ...]
     T_odom_base: Matrix | None = None
     base_frame: str = "base_link"
+    segment: int = 0
 
     @property
     def present(self) -> tuple[str, ...]:

@@ -84,7 +84,7 @@ def recorded_drive(bag: Path, config: Config, instants: int = 8, *, lidar_topic:
     scans = ScanFinder(read_lidar(bag, topic))
     frames: deque[Frame] = deque(maxlen=instants)
     found: tuple[tuple[Frame, ...], FrameScan] | None = None
-    for frame in read_frames(bag, config):
+    for frame in read_frames(bag, config, reduced=True):
         if frames and frame.stamp < frames[-1].stamp:
             frames.clear()
         frames.append(frame)

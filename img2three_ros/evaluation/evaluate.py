@@ -72,7 +72,7 @@ def evaluate_bag(
     scans = ScanFinder(read_lidar(bag, lidar_topic, rig))
     run = _Run()
     begin = _last_stamp(bag, config, cameras, rig) - round(tail * 1e9) if tail is not None else None
-    for frame in read_frames(bag, config, cameras, rig, run.summary):
+    for frame in read_frames(bag, config, cameras, rig, run.summary, reduced=True):
         if begin is not None and frame.stamp < begin:
             continue
         _process(frame, pipeline, scans, run, score_now=frames == "all")
@@ -107,7 +107,7 @@ def _lidar_topic(bag: Path, topic: str | None) -> str:
 
 def _last_stamp(bag: Path, config: Config, cameras: Sequence[str] | None, rig: CameraRig | None) -> int:
     """Of the bag's frames; reads them once more, as stamps and times of recording may come from different clocks."""
-    return max(frame.stamp for frame in read_frames(bag, config, cameras, rig))
+    return max(frame.stamp for frame in read_frames(bag, config, cameras, rig, reduced=True))
 
 
 def _write(output: Path, result: EvaluationResult) -> None:

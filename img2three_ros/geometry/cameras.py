@@ -119,9 +119,7 @@ def undistortion_map(calibration: CameraCalibration, width: int, height: int,
         return UndistortionMap(pinhole, (width, height), None, None, np.ones((height, width), dtype=bool))
     if calibration.distortion_model == "equidistant":
         scaled = _fisheye_pinhole(calibration, width, height, max_half_angle)
-    # The source is first averaged down to about the new resolution: remap alone would alias.
-    shrink = min(1.0, max(width / calibration.width, height / calibration.height) * 1.25)
-    source_size = (round(calibration.width * shrink), round(calibration.height * shrink))
+    source_size = averaged_size(calibration, width, height)
     v, u = np.mgrid[0:height, 0:width].astype(np.float64)
     rays = np.stack(((u.ravel() - scaled[0, 2]) / scaled[0, 0], (v.ravel() - scaled[1, 2]) / scaled[1, 1]), axis=1)
     pixels = distort(rays, calibration)
@@ -132,6 +130,13 @@ def undistortion_map(calibration: CameraCalibration, width: int, height: int,
     return UndistortionMap(CameraCalibration(width, height, scaled), source_size,
                            np.ascontiguousarray(source[..., 0]), np.ascontiguousarray(source[..., 1]),
                            inside.reshape(height, width))
+
+
+def averaged_size(calibration: CameraCalibration, width: int, height: int) -> tuple[int, int]:
+    """(width, height) the source is averaged down to before it is undistorted to ``width`` x ``height``: about the new
+    resolution, as sampling alone would alias."""
+    shrink = min(1.0, max(width / calibration.width, height / calibration.height) * 1.25)
+    return round(calibration.width * shrink), round(calibration.height * shrink)
 
 
 def _fisheye_pinhole(calibration: CameraCalibration, width: int, height: int, max_half_angle: float) -> Matrix:

@@ -44,11 +44,13 @@ class BagSummary:
 
 
 def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence[str] | None = None,
-                rig: CameraRig | Path | str | None = None, summary: BagSummary | None = None) -> Iterator[Frame]:
+                rig: CameraRig | Path | str | None = None, summary: BagSummary | None = None, *,
+                reduced: bool = False) -> Iterator[Frame]:
     """Every frame of a bag in the order of stamps, always the same for the same bag.
 
     cameras: names (or image topics) to use, in order; None = all found. rig: topics, extrinsics, calibrations and
-    masks, or the path of a rig file; None = discovered from topics, CameraInfo and TF.
+    masks, or the path of a rig file; None = discovered from topics, CameraInfo and TF. reduced: JPEG images may come
+    smaller, as long as that is enough for ``prepare.pixels``: for whoever hands the frames to the pipeline.
     Raises InputError for a bag or topics that cannot be used; single bad images are left out and counted in
     ``summary``.
     """
@@ -58,7 +60,8 @@ def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence
         given = _loaded(rig)
         rig = find_cameras(reader, cameras, given)
         sync = replace(config.sync, max_wait=max(config.sync.max_wait, _PATIENCE))
-        assembler = FrameAssembler(rig.names, sync, rig, rectified=config.prepare.rectified, history=_WHOLE_BAG)
+        assembler = FrameAssembler(rig.names, sync, rig, rectified=config.prepare.rectified, history=_WHOLE_BAG,
+                                   enough_pixels=config.prepare.pixels if reduced else None)
         for name, message in _motion_messages(reader, rig.odometry_topic):
             if name == rig.odometry_topic:
                 assembler.add_odometry(message)

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import SyncConfig
+from ..geometry.image_size import enough_for, reduced
 from ..structures import CameraCalibration, CameraImage, Frame, InputError, Matrix
 from .camera_info import calibration_from_camera_info
 from .camera_rig import CameraRig, RigCamera, load_mask
 from .checks import checked_stamp
-from .images import check_image, decode_image
+from .images import check_image, decode_reduced
 from .motion import VehicleMotion
+from .stamp_offsets import StampOffsets
 from .synchronizer import CameraSynchronizer, ImageSet, StampedImage
 
 _LASTING = 3
@@ -37,12 +39,13 @@ class CameraCount:
 @dataclass
 class _CameraState:
     """What is known of one camera. topic: of its images, for messages. calibrations: (valid from stamp, calibration),
-    oldest first."""
+    oldest first. reduced_masks: reduction of the image -> mask."""
 
     rig: RigCamera
     topic: str
     calibrations: list[tuple[int, CameraCalibration]] = field(default_factory=list)
     mask: NDArray[np.bool_] | None = None
+    reduced_masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
     received: int = 0
     used: int = 0
     in_progress: int = 0
@@ -60,17 +63,21 @@ class FrameAssembler:
 
     def __init__(self, cameras: Sequence[str], config: SyncConfig | None = None, rig: CameraRig | None = None, *,
                  base_frame: str | None = None, odom_frame: str | None = None, rectified: bool = False,
-                 topics: Mapping[str, str] | None = None, history: int = 20_000_000_000) -> None:
+                 topics: Mapping[str, str] | None = None, history: int = 20_000_000_000,
+                 enough_pixels: int | None = None) -> None:
         """cameras: names in order, the first is the default reference. rig: fallback extrinsics, calibrations, masks.
 
         base_frame, odom_frame: override the rig's. rectified: ignore distortion. topics: camera -> image topic, for
-        messages. history: how long poses are kept, ns.
+        messages. history: how long poses are kept, ns. enough_pixels: images of about so many pixels are all that is
+        wanted (``prepare.pixels``): JPEG images may be given smaller, with their calibration; None = all whole.
         """
         self.base_frame = (base_frame or (rig.base_frame if rig else "base_link")).lstrip("/")
         self.expected = tuple(cameras)
-        self._rectified = rectified
+        self._rectified, self._enough_pixels = rectified, enough_pixels
         self._lock = threading.RLock()
         self._synchronizer: CameraSynchronizer[Any] = CameraSynchronizer(cameras, config)
+        self._sync = self._synchronizer.config
+        self._offsets = StampOffsets(cameras, self._synchronizer.reference)
         odom = odom_frame if odom_frame is not None else (rig.odom_frame if rig else "")
         self._motion = VehicleMotion(self.base_frame, odom, history)
         self._history = history
@@ -101,10 +108,11 @@ class FrameAssembler:
             except InputError as error:
                 self._reject(state, error)
                 return self._synchronizer.poll(now_ns)
+            self._offsets.add(camera, stamp, now_ns)
             jumps = self._synchronizer.time_jumps
             sets = self._synchronizer.add(camera, stamp, message, now_ns)
             if self._synchronizer.time_jumps != jumps:
-                self._motion.reset()
+                self._forget_stamps()
             return self._out(sets)
 
     def add_camera_info(self, camera: str, message: Any) -> None:
@@ -167,17 +175,16 @@ class FrameAssembler:
         """Time jump seen elsewhere (clock): drop waiting images, poses and dynamic transforms."""
         with self._lock:
             self._synchronizer.reset()
-            self._motion.reset()
+            self._forget_stamps()
 
     def ready(self, image_set: ImageSet[Any]) -> bool:
-        """True if odometry already reaches the newest image of the set, or there is none to wait for.
+        """True if odometry (or TF) already reaches the newest image of the set, or there is none to wait for.
 
         Poses usually arrive a little after the images. A caller that does not want to extrapolate (up to 100 ms)
         may hold a set back until this is True, but only for a bounded time.
         """
         with self._lock:
-            newest = self._motion.odometry.newest
-            return newest is None or newest >= max(image.stamp for image in image_set.images)
+            return self._motion.reaches(max(image.stamp for image in image_set.images))
 
     def assemble(self, image_set: ImageSet[Any]) -> Frame:
         """Decode the images of a set and place them. Images that cannot be used are counted and left out.
@@ -205,7 +212,8 @@ class FrameAssembler:
         with self._lock:
             pose = self._motion.T_odom_base(image_set.stamp)
             self._judge_ego_motion(pose, image_set.stamp)
-        return Frame(image_set.stamp, tuple(images), self.expected, pose, self.base_frame)
+            segment = self._motion.breaks.segment(image_set.stamp)
+        return Frame(image_set.stamp, tuple(images), self.expected, pose, self.base_frame, segment)
 
     def discard(self, image_set: ImageSet[Any], reason: str = "replaced") -> None:
         """Count the images of a set that will never be assembled."""
@@ -244,10 +252,35 @@ class FrameAssembler:
         with self._lock:
             return tuple(self._first_problems.values())
 
+    def clock_problem(self, camera: str) -> str:
+        """What is wrong with the stamps of a camera against the others', with the measured offset; '' if nothing."""
+        with self._lock:
+            return self._offsets.problem(camera, self._sync.tolerance, self._sync.max_wait)
+
+    def lags(self) -> Mapping[str, float]:
+        """Camera -> s that its stamps are behind those of the other cameras when they arrive."""
+        with self._lock:
+            return self._offsets.lags()
+
     @property
     def time_jumps(self) -> int:
-        """How often the stamps of the images went back."""
+        """How often the stamps of the images jumped."""
         return self._synchronizer.time_jumps
+
+    @property
+    def last_jump(self) -> float:
+        """By how much they jumped last, s; negative = back."""
+        return self._synchronizer.last_jump
+
+    @property
+    def motion_breaks(self) -> int:
+        """How often ego motion had a gap or a leap."""
+        return self._motion.breaks.count
+
+    @property
+    def last_motion_break(self) -> str:
+        """The newest gap or leap, in words; '' if there was none."""
+        return self._motion.breaks.newest
 
     @property
     def takeovers(self) -> int:
@@ -259,6 +292,10 @@ class FrameAssembler:
         """The camera whose images ask for sets now."""
         return self._synchronizer.acting_reference
 
+    def _forget_stamps(self) -> None:
+        self._motion.reset()
+        self._offsets.reset()
+
     def _out(self, sets: list[ImageSet[Any]]) -> list[ImageSet[Any]]:
         for image_set in sets:
             for image in image_set.images:
@@ -267,19 +304,23 @@ class FrameAssembler:
 
     def _camera_image(self, state: _CameraState, image: StampedImage[Any]) -> CameraImage:
         topic = state.topic
-        pixels = decode_image(image.payload, topic)
         with self._lock:
             calibration = self._calibration(state, image.stamp, topic)
             T_base_camera = self._extrinsics(state, image, topic)
             T_odom_base = self._motion.T_odom_base(image.stamp)
-        height, width = pixels.shape[:2]
+        enough = 1 if self._enough_pixels is None else enough_for(calibration, self._enough_pixels)
+        decoded = decode_reduced(image.payload, topic, enough)
+        width, height = decoded.size
         if (width, height) != (calibration.width, calibration.height):
             raise InputError("size_mismatch", f"topic '{topic}': image is {width}x{height}, its CameraInfo says "
                              f"{calibration.width}x{calibration.height}; publish both for the same size")
         if state.mask is not None and state.mask.shape != (height, width):
             raise InputError("mask_size", f"topic '{topic}': image is {width}x{height}, mask '{state.rig.mask_file}' "
                              f"is {state.mask.shape[1]}x{state.mask.shape[0]}; make the mask for this size")
-        return CameraImage(image.camera, image.stamp, pixels, calibration, T_base_camera, T_odom_base, state.mask,
+        if state.mask is not None and decoded.reduction not in state.reduced_masks:
+            state.reduced_masks[decoded.reduction] = whole_blocks(state.mask, decoded.reduction)
+        return CameraImage(image.camera, image.stamp, decoded.pixels, reduced(calibration, decoded.reduction),
+                           T_base_camera, T_odom_base, state.reduced_masks.get(decoded.reduction),
                            _optical_frame(state.rig, image.payload))
 
     def _calibration(self, state: _CameraState, stamp: int, topic: str) -> CameraCalibration:
@@ -331,3 +372,9 @@ def _rig_camera(name: str, rig: CameraRig | None, topic: str) -> RigCamera:
 
 def _optical_frame(camera: RigCamera, message: Any) -> str:
     return camera.frame_id or str(message.header.frame_id).lstrip("/")
+
+
+def whole_blocks(mask: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+    """(H // size, W // size) bool: where all of the ``size`` x ``size`` pixels of a block are True."""
+    height, width = mask.shape[0] // size, mask.shape[1] // size
+    return np.asarray(mask[:height * size, :width * size].reshape(height, size, width, size).all(axis=(1, 3)))

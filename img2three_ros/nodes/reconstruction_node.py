@@ -149,7 +149,7 @@ class ReconstructionNode(LifecycleNode):
         self._make_assembler = partial(
             FrameAssembler, cameras, self.config.sync, named_rig(rig, self._topics, self._odometry_topic),
             base_frame=self.config.base_frame or None, odom_frame=self.config.odom_frame or None,
-            rectified=self.config.prepare.rectified)
+            rectified=self.config.prepare.rectified, enough_pixels=self.config.prepare.pixels)
         self._assembler = self._make_assembler()
         self._check_extrinsics(rig, cameras)
         self._pipeline = self._make_pipeline(self.config)

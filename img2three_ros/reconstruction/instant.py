@@ -81,7 +81,7 @@ def instant_of(
     lead = _lead(stamps, number)
     pipeline, summary = ReconstructionPipeline(config), BagSummary()
     result, done = None, 0
-    for index, frame in enumerate(read_frames(bag, config, cameras, rig, summary)):
+    for index, frame in enumerate(read_frames(bag, config, cameras, rig, summary, reduced=True)):
         remaining = number - index
         if index < lead:
             continue
@@ -102,7 +102,7 @@ def _stamps(bag: Path | str, config: Config, choice: Choice, cameras: Sequence[s
             rig: CameraRig | None) -> list[int]:
     """Stamps of the frames, up to where the choice is known."""
     stamps: list[int] = []
-    for frame in read_frames(bag, config, cameras, rig):
+    for frame in read_frames(bag, config, cameras, rig, reduced=True):
         stamps.append(frame.stamp)
         if choice.frame is not None and len(stamps) > choice.frame:
             break

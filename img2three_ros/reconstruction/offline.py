@@ -100,7 +100,7 @@ def reconstruct_bag(
     with ExitStack() as stack:
         writer: BagWriter | None = None
         last_stamp = -1
-        for frame in read_frames(bag, config, cameras, rig, summary.bag):
+        for frame in read_frames(bag, config, cameras, rig, summary.bag, reduced=True):
             if frame.stamp < last_stamp:
                 pipeline.reset()
             last_stamp = frame.stamp

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 import torch
@@ -11,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..config import PrepareConfig
 from ..geometry.cameras import Undistorter, UndistortionMap
+from ..geometry.image_size import network_size
 from ..geometry.transforms import inverse
 from ..structures import CameraCalibration, CameraImage, Frame, InputError, Matrix
 from .views import PreparedFrame, View
@@ -51,14 +50,6 @@ class FramePreparer:
             mask=torch.from_numpy(_mask(image, mapping)).to(self._device),
             T_base_camera=at_reference_stamp(image, frame),
         )
-
-
-def network_size(calibration: CameraCalibration, pixels: int, multiple: int = 16) -> tuple[int, int]:
-    """(width, height) of about ``pixels`` with the camera's aspect ratio, multiples of ``multiple``."""
-    scale = min(1.0, math.sqrt(pixels / (calibration.width * calibration.height)))
-    width, height = (max(multiple, round(side * scale / multiple) * multiple)
-                     for side in (calibration.width, calibration.height))
-    return width, height
 
 
 def _mask(image: CameraImage, mapping: UndistortionMap) -> NDArray[np.bool_]:

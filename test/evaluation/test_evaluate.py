@@ -55,7 +55,7 @@ def drive(monkeypatch, tmp_path):
 
         monkeypatch.setattr(evaluate, "ReconstructionPipeline", Pipeline)
         monkeypatch.setattr(evaluate, "_lidar_topic", lambda bag, topic: topic or "/lidar")
-        monkeypatch.setattr(evaluate, "read_frames", lambda *_: iter(drive_frames))
+        monkeypatch.setattr(evaluate, "read_frames", lambda *_, **__: iter(drive_frames))
         monkeypatch.setattr(evaluate, "read_lidar", lambda *_: iter(scans))
         bag = tmp_path / "drive.mcap"
         bag.write_bytes(b"bag")
