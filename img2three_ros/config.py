@@ -15,6 +15,9 @@ from typing import Any
 
 from .structures import InputError
 
+MAX_VOXELS = 100_000_000
+"""More would take gigabytes."""
+
 Value = bool | int | float | str | tuple[str, ...] | tuple[float, ...]
 
 
@@ -79,16 +82,54 @@ class SceneConfig:
 
 
 @dataclass(frozen=True)
+class PointmapConfig:
+    """The ``pointmap`` engine: pairs of images to pointmaps by a network (DUSt3R, MASt3R), aligned into one scene."""
+
+    checkpoint: str = setting("", "file or folder of the network; none comes with the package")
+    size: int = setting(0, "long side of the images for the network, a multiple of 16; 0 = that of the checkpoint",
+                        unit="px", low=0, high=2048)
+    window: int = setting(6, "views of earlier keyframes that take part at most, beside all of the present", low=0,
+                          high=48)
+    pairs: str = setting("overlap", "overlap: each view of the present with those that show the same space with "
+                         "parallax; complete: with all", choices=("overlap", "complete"))
+    neighbours: int = setting(3, "pairs = overlap: other views that each view of the present is paired with", low=1,
+                              high=12)
+    iterations: int = setting(12, "steps of the alignment at most", low=1, high=100)
+    samples: int = setting(1600, "pixels of each image that poses are aligned on", low=256, high=20000)
+    sigma_rotation: float = setting(0.3, "standard deviation of the known camera poses, which are priors", unit="deg",
+                                    low=0.01, high=30.0)
+    sigma_translation: float = setting(0.03, "standard deviation of the known camera positions", unit="m", low=0.001,
+                                       high=5.0)
+    max_depth: float = setting(100.0, "depth beyond this is not given", unit="m", low=1.0)
+    min_confidence: float = setting(0.2, "depth less likely to be right than this is not given", low=0.0, high=1.0)
+    memory: int = setting(1024, "working memory of the network, and half as much each for encodings and pairs kept of "
+                          "earlier views", unit="MB", low=16, high=65536)
+
+
+@dataclass(frozen=True)
+class MapAnythingConfig:
+    """The ``mapanything`` engine: all views at once by MapAnything, a package of its own."""
+
+    model: str = setting("facebook/map-anything-apache", "name on Hugging Face, or folder, of the network")
+    size: int = setting(518, "long side of the images for the network, a multiple of 14", unit="px", low=56, high=2072)
+    window: int = setting(6, "views of earlier keyframes that take part at most, beside all of the present", low=0,
+                          high=48)
+    poses: bool = setting(True, "tell the network the known poses; false = intrinsics alone")
+    max_depth: float = setting(100.0, "depth beyond this is not given", unit="m", low=1.0)
+    min_confidence: float = setting(0.2, "depth less likely to be right than this is not given", low=0.0, high=1.0)
+
+
+@dataclass(frozen=True)
 class OccupancyConfig:
     """The tri-state grid around the vehicle (design: default 80 x 80 x 6.4 m at 0.4 m)."""
 
     voxel_size: float = setting(0.4, "edge of a voxel", unit="m", low=0.05, high=5.0)
-    x_min: float = setting(-40.0, "rear limit in base_link", unit="m")
-    x_max: float = setting(40.0, "front limit", unit="m")
-    y_min: float = setting(-40.0, "right limit", unit="m")
-    y_max: float = setting(40.0, "left limit", unit="m")
-    z_min: float = setting(-1.0, "lower limit", unit="m")
-    z_max: float = setting(5.4, "upper limit", unit="m")
+    x_min: float = setting(-40.0, "rear limit in base_link", unit="m", low=-1000.0, high=1000.0, dynamic=True)
+    x_max: float = setting(40.0, "front limit", unit="m", low=-1000.0, high=1000.0, dynamic=True)
+    y_min: float = setting(-40.0, "right limit", unit="m", low=-1000.0, high=1000.0, dynamic=True)
+    y_max: float = setting(40.0, "left limit", unit="m", low=-1000.0, high=1000.0, dynamic=True)
+    z_min: float = setting(-1.0, "lower limit", unit="m", low=-1000.0, high=1000.0, dynamic=True)
+    z_max: float = setting(5.4, "upper limit", unit="m", low=-1000.0, high=1000.0, dynamic=True)
     decay: float = setting(0.85, "factor on the evidence of the past per 0.1 s, at least once per frame; 0 = every "
                            "frame stands alone", low=0.0, high=1.0, dynamic=True)
     occupied_threshold: float = setting(0.65, "occupancy probability from which a voxel is occupied",
@@ -145,14 +186,17 @@ class SyncConfig:
     lost_after: float = setting(1.0, "a camera silent for this long is not waited for", unit="s", low=0.01)
     time_jump: float = setting(0.5, "stamps that go back by more than this are a time jump: everything is reset",
                                unit="s", low=0.0)
+    forward_jump: float = setting(5.0, "stamps that go forward by more than this, besides the time that passed, are a "
+                                  "time jump too", unit="s", low=0.1)
 
 
 @dataclass(frozen=True)
 class Config:
     """Everything the reconstruction (without ROS) can be told."""
 
-    engine: str = setting("scene", "reconstruction engine: scene = learned, sweep = matching without weights",
-                          choices=("scene", "sweep"))
+    engine: str = setting("scene", "reconstruction engine: scene = learned, sweep = matching without weights; with "
+                          "weights of others: pointmap = DUSt3R or MASt3R, mapanything",
+                          choices=("scene", "sweep", "pointmap", "mapanything"))
     device: str = setting("auto", "torch device: auto takes CUDA where it exists", choices=("auto", "cpu", "cuda"))
     threads: int = setting(0, "CPU threads of torch; 0 = all", low=0, high=256)
     sync: SyncConfig = SyncConfig()
@@ -160,6 +204,8 @@ class Config:
     keyframes: KeyframeConfig = KeyframeConfig()
     sweep: SweepConfig = SweepConfig()
     scene: SceneConfig = SceneConfig()
+    pointmap: PointmapConfig = PointmapConfig()
+    mapanything: MapAnythingConfig = MapAnythingConfig()
     occupancy: OccupancyConfig = OccupancyConfig()
     cloud: CloudConfig = CloudConfig()
 
@@ -170,9 +216,17 @@ class Config:
             if not high - low >= grid.voxel_size:
                 raise InputError("parameter", f"occupancy.{axis}_max = {high} must exceed occupancy.{axis}_min = "
                                  f"{low} by at least one voxel ({grid.voxel_size} m)")
+        voxels = math.prod((getattr(grid, f"{axis}_max") - getattr(grid, f"{axis}_min")) / grid.voxel_size
+                           for axis in "xyz")
+        if voxels > MAX_VOXELS:
+            raise InputError("parameter", f"occupancy: a grid of {voxels / 1e6:.0f} million voxels exceeds "
+                             f"{MAX_VOXELS / 1e6:.0f} million; raise occupancy.voxel_size or lower its limits")
         if self.sweep.max_depth <= self.sweep.min_depth:
             raise InputError("parameter", f"sweep.max_depth = {self.sweep.max_depth} must exceed sweep.min_depth = "
                              f"{self.sweep.min_depth}")
+        for name, side, patch in (("pointmap", self.pointmap.size, 16), ("mapanything", self.mapanything.size, 14)):
+            if side % patch or 0 < side < 2 * patch:
+                raise InputError("parameter", f"{name}.size = {side} must be a multiple of {patch}, at least {2 * patch}")
         if grid.free_threshold >= grid.occupied_threshold:
             raise InputError("parameter", "occupancy.free_threshold must be below occupancy.occupied_threshold")
 

@@ -75,6 +75,11 @@ class TransformTree:
         chain = self._chain(_clean(frame))
         return next((self._parents[child] for child in chain if child in self._dynamic), None)
 
+    def newest(self, frame: str) -> int | None:
+        """Newest stamp (ns) of the first dynamic edge above ``frame``; None if there is none."""
+        chain = self._chain(_clean(frame))
+        return next((self._dynamic[child].newest for child in chain if child in self._dynamic), None)
+
     def _chain(self, frame: str) -> list[str]:
         chain = [frame]
         while chain[-1] in self._parents:

@@ -11,6 +11,7 @@ from ..geometry.transform_tree import TransformTree
 from ..geometry.transforms import from_quaternion_translation
 from ..structures import InputError, Matrix
 from .checks import checked_stamp
+from .motion_breaks import MotionBreaks
 
 _SOUND = "publish finite numbers and unit quaternions"
 
@@ -27,6 +28,7 @@ class VehicleMotion:
         self.base_frame, self.odom_frame = base_frame.lstrip("/"), odom_frame.lstrip("/")
         self.tree = TransformTree(history=history)
         self.odometry = PoseBuffer(history=history)
+        self.breaks = MotionBreaks()
 
     def add_odometry(self, message: Any, topic: str) -> int:
         """Take a nav_msgs/Odometry; returns its stamp. Raises InputError (``odometry``, ``odometry_frame``, stamps)."""
@@ -45,8 +47,11 @@ class VehicleMotion:
         except InputError as error:
             raise InputError("odometry_frame", f"topic '{topic}': child_frame_id '{child}' is not '{self.base_frame}' "
                              f"and TF does not connect them: {error}") from error
+        if not len(self.odometry):
+            self.breaks.reset()  # TF may have said something else until now
         self.odom_frame = frame
         self.odometry.add(stamp, T_odom_child @ T_child_base)
+        self.breaks.add(stamp, T_odom_child @ T_child_base, topic)
         return stamp
 
     def add_transforms(self, message: Any, static: bool, topic: str = "/tf") -> list[InputError]:
@@ -59,7 +64,9 @@ class VehicleMotion:
                 if static:
                     self.tree.set_static(parent, child, matrix)
                 else:
-                    self.tree.add(parent, child, checked_stamp(stamped, topic), matrix)
+                    stamp = checked_stamp(stamped, topic)
+                    self.tree.add(parent, child, stamp, matrix)
+                    self._watch(stamp, topic)
             except InputError as error:
                 errors.append(error)
             except ValueError as error:
@@ -68,6 +75,8 @@ class VehicleMotion:
 
     def T_odom_base(self, stamp: int) -> Matrix | None:
         """Ego pose (4, 4) at a stamp (ns): from odometry if there is any, else TF; None if not known."""
+        if self.breaks.inside(stamp):
+            return None
         if len(self.odometry):
             return self.odometry.at(stamp)
         try:
@@ -90,10 +99,23 @@ class VehicleMotion:
         """(4, 4) from a frame into the base frame. Raises InputError('transform')."""
         return self.tree.lookup(self.base_frame, frame, stamp)
 
+    def reaches(self, stamp: int) -> bool:
+        """True if poses and moving cameras are known up to a stamp (ns), or nothing says that there are any."""
+        newest = self.odometry.newest if len(self.odometry) else self.tree.newest(self.base_frame)
+        return newest is None or newest >= stamp
+
     def reset(self) -> None:
         """Forget what has a stamp (time jump); static transforms stay."""
         self.odometry.clear()
         self.tree.clear_dynamic()
+        self.breaks.reset()
+
+    def _watch(self, stamp: int, topic: str) -> None:
+        """Look for breaks in the ego motion that TF tells."""
+        if not len(self.odometry):
+            pose = self.T_odom_base(stamp)
+            if pose is not None:
+                self.breaks.add(stamp, pose, topic)
 
 
 def _pose(position: Any, orientation: Any) -> Matrix:

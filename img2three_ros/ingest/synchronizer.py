@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 from ..config import SyncConfig
 from ..structures import InputError
+from .time_jumps import JumpJudge, Verdict
 
 T = TypeVar("T")
 
@@ -30,7 +31,8 @@ DROP_REASONS = {
     "unmatched": "no reference image within the tolerance",
     "overflow": "too many images waiting",
     "too_few_cameras": "its set had fewer than min_cameras",
-    "time_jump": "stamps went back: everything waiting was dropped",
+    "time_jump": "time jumped: everything waiting was dropped",
+    "stray_stamp": "far behind or ahead of the other cameras: one camera's clock, not a jump of time",
 }
 """Why an image was not used."""
 
@@ -50,7 +52,7 @@ class ImageSet(Generic[T]):
     """Images of one instant, at most one for each camera, in the order of the rig.
 
     stamp: reference stamp, ns. reference: the camera it comes from. missing: cameras that did not contribute.
-    after_time_jump: True for the first set after the stamps went back (reset everything that has a past).
+    after_time_jump: True for the first set after time jumped (reset everything that has a past).
     """
 
     stamp: int
@@ -77,7 +79,8 @@ class CameraCounters:
 
 @dataclass
 class _Camera(Generic[T]):
-    waiting: list[StampedImage[T]] = field(default_factory=list)  # by stamp; never longer than ``queue``
+    waiting: list[StampedImage[T]] = field(default_factory=list)  # by stamp; with ``suspect`` at most ``queue``
+    suspect: StampedImage[T] | None = None  # with a stamp so odd that time may have jumped
     counters: CameraCounters = field(default_factory=CameraCounters)
     last_used: int | None = None
     newest: int | None = None
@@ -109,9 +112,13 @@ class CameraSynchronizer(Generic[T]):
         self.acting_reference = self.reference
         self.takeovers = 0
         self.time_jumps = 0
+        self.last_jump = 0.0
+        """By how much time jumped last, s; negative = back."""
         self._tolerance = round(self.config.tolerance * 1e9)
         self._max_wait = round(self.config.max_wait * 1e9)
         self._lost_after = max(round(self.config.lost_after * 1e9), self._max_wait)
+        self._judge = JumpJudge(round(self.config.time_jump * 1e9), round(self.config.forward_jump * 1e9),
+                                self._lost_after)
         self._start: int | None = None
         self._last_stamp: int | None = None
         self._last_cameras: tuple[str, ...] = ()
@@ -121,7 +128,8 @@ class CameraSynchronizer(Generic[T]):
     def counters(self) -> Mapping[str, CameraCounters]:
         """A copy of the counters of each camera."""
         return {name: CameraCounters(camera.counters.received, camera.counters.used,
-                                     Counter(camera.counters.dropped), len(camera.waiting))
+                                     Counter(camera.counters.dropped),
+                                     len(camera.waiting) + (camera.suspect is not None))
                 for name, camera in self._cameras.items()}
 
     def add(self, camera: str, stamp: int, payload: T, now: int) -> list[ImageSet[T]]:
@@ -132,8 +140,17 @@ class CameraSynchronizer(Generic[T]):
         state = self._cameras[camera]
         state.counters.received += 1
         self._start = now if self._start is None else self._start
-        if state.newest is not None and stamp < state.newest - round(self.config.time_jump * 1e9):
-            self._time_jump(now)
+        image = StampedImage(camera, stamp, payload, now)
+        verdict = self._judge.judge(camera, stamp, now)
+        if verdict is Verdict.SUSPECT:
+            self._hold(state, image)
+            return self.poll(now)
+        if verdict is Verdict.JUMP:
+            self._jump(image, now)
+            return self.poll(now)
+        self._drop_suspect(state, "stray_stamp")
+        if verdict is Verdict.RETURNED:
+            self._forget_stamps(state, "stray_stamp")
         reason = self._reason_to_drop(camera, stamp)
         if reason:
             self._old_in_a_row += reason != "duplicate"
@@ -141,9 +158,10 @@ class CameraSynchronizer(Generic[T]):
                 state.counters.dropped[reason] += 1
                 return self.poll(now)
             # Nothing but old stamps for so long: the source was restarted, by less than ``time_jump``.
+            self.last_jump = (stamp - (self._last_stamp or stamp)) / 1e9
             self._time_jump(now)
         self._old_in_a_row = 0
-        self._insert(state, StampedImage(camera, stamp, payload, now))
+        self._insert(state, image)
         return self.poll(now)
 
     def poll(self, now: int) -> list[ImageSet[T]]:
@@ -159,17 +177,17 @@ class CameraSynchronizer(Generic[T]):
     def flush(self) -> list[ImageSet[T]]:
         """All remaining sets, complete or not: the recording has ended."""
         sets = self.poll(_NEVER)
-        for name in self._cameras:
+        for name, camera in self._cameras.items():
             self._drop_before(name, _NEVER)
+            self._drop_suspect(camera, "stray_stamp")
         return sets
 
     def reset(self, reason: str = "time_jump") -> None:
         """Forget all waiting images (counted under ``reason``) and all stamps seen."""
         for camera in self._cameras.values():
-            if camera.waiting:
-                camera.counters.dropped[reason] += len(camera.waiting)
-            camera.waiting.clear()
-            camera.last_used = camera.newest = None
+            self._forget_stamps(camera, reason)
+            self._drop_suspect(camera, reason)
+        self._judge.reset()
         self._last_stamp, self._last_cameras, self._old_in_a_row = None, (), 0
         self.acting_reference = self.reference
         self._jumped = True
@@ -178,6 +196,47 @@ class CameraSynchronizer(Generic[T]):
         self.time_jumps += 1
         self.reset()
         self._start = now
+
+    def _jump(self, image: StampedImage[T], now: int) -> None:
+        """Start anew with ``image`` and what was held back of the other cameras."""
+        held = [camera.suspect for camera in self._cameras.values() if camera.suspect is not None]
+        for camera in self._cameras.values():
+            camera.suspect = None
+        self.last_jump = self._judge.jump / 1e9
+        self._time_jump(now)
+        for other in sorted((other for other in held if other.camera != image.camera), key=lambda one: one.arrived):
+            state = self._cameras[other.camera]
+            if self._judge.judge(other.camera, other.stamp, other.arrived) is Verdict.NORMAL:
+                self._insert(state, other)
+            else:
+                state.counters.dropped["stray_stamp"] += 1
+        earlier = [other for other in held if other.camera == image.camera]
+        self._cameras[image.camera].counters.dropped["time_jump"] += len(earlier)
+        self._judge.judge(image.camera, image.stamp, now)
+        self._insert(self._cameras[image.camera], image)
+
+    def _hold(self, state: _Camera[T], image: StampedImage[T]) -> None:
+        """Keep an image with an odd stamp until it is known whether time jumped."""
+        self._drop_suspect(state, "stray_stamp")
+        state.suspect = image
+        self._bound(state)
+
+    def _drop_suspect(self, state: _Camera[T], reason: str) -> None:
+        if state.suspect is not None:
+            state.counters.dropped[reason] += 1
+            state.suspect = None
+
+    def _forget_stamps(self, state: _Camera[T], reason: str) -> None:
+        """Drop what waits of a camera; its next stamp may be any."""
+        if state.waiting:
+            state.counters.dropped[reason] += len(state.waiting)
+        state.waiting.clear()
+        state.last_used = state.newest = None
+
+    def _bound(self, state: _Camera[T]) -> None:
+        if len(state.waiting) + (state.suspect is not None) > self.config.queue:
+            state.waiting.pop(0)
+            state.counters.dropped["overflow"] += 1
 
     def _reason_to_drop(self, camera: str, stamp: int) -> str | None:
         state = self._cameras[camera]
@@ -203,9 +262,7 @@ class CameraSynchronizer(Generic[T]):
         # Only usable images are signs of life: a camera that repeats one stamp for ever is as good as silent.
         state.last_arrival = image.arrived
         bisect.insort(state.waiting, image, key=lambda other: other.stamp)
-        if len(state.waiting) > self.config.queue:
-            state.waiting.pop(0)
-            state.counters.dropped["overflow"] += 1
+        self._bound(state)
 
     def _head(self) -> StampedImage[T] | None:
         """The image that asks for the next set."""

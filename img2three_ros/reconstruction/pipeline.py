@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..config import Config
+from ..geometry.voxel_grid import grid_size
 from ..structures import Frame, Reconstruction
 from .choose import choose_device, choose_engine
 from .clouds import depth_image, obstacle_points, point_cloud
@@ -35,6 +36,7 @@ class ReconstructionPipeline:
         self.keyframes = KeyframeBuffer(self.config.keyframes)
         self.fusion = OccupancyFusion(self.config.occupancy, self.device)
         self.space: SceneSpace | None = None
+        self._segment: int | None = None
 
     def process(self, frame: Frame) -> Reconstruction:
         """Reconstruct one frame. Frames come in the order of their stamps; call ``reset`` at a time jump.
@@ -42,6 +44,7 @@ class ReconstructionPipeline:
         Raises InputError if no image of the frame can be used.
         """
         timer = StageTimer(self.device)
+        self._start_anew_after_a_break(frame)
         self.space = None
         with timer.stage("prepare"):
             prepared = self.prepare(frame)
@@ -68,6 +71,7 @@ class ReconstructionPipeline:
     def observe(self, frame: Frame) -> None:
         """Remember a frame as a keyframe without reconstructing it: a live node slower than its cameras would
         otherwise have no two instants close enough to match."""
+        self._start_anew_after_a_break(frame)
         self.keyframes.add(self.prepare(frame))
 
     def reset(self) -> None:
@@ -79,5 +83,13 @@ class ReconstructionPipeline:
 
     def reconfigure(self, config: Config) -> None:
         """Take over the settings that may change while running (``dynamic``)."""
+        if grid_size(config.occupancy) != grid_size(self.config.occupancy):
+            self.fusion = OccupancyFusion(config.occupancy, self.device)
         self.config = config
         self.fusion.config = config.occupancy
+
+    def _start_anew_after_a_break(self, frame: Frame) -> None:
+        """Time or ego motion jumped: what is known of the past is not where it seems to be."""
+        if self._segment not in (None, frame.segment):
+            self.reset()
+        self._segment = frame.segment

@@ -236,8 +236,12 @@ def test_waiting_images_of_a_time_jump_are_counted():
     synchronizer = CameraSynchronizer(CAMERAS)
     run(synchronizer, [(0, "left", 5 * 10**9), (1, "front", 5 * 10**9)])
     synchronizer.add("left", 10**9, None, 2)
+    assert synchronizer.time_jumps == 0 and synchronizer.counters()["left"].waiting == 2  # front has not said so yet
+    synchronizer.add("front", 10**9, None, 3)
+    assert synchronizer.time_jumps == 1 and synchronizer.last_jump == -4.0
     assert dropped(synchronizer, "front") == {"time_jump": 1}
     assert dropped(synchronizer, "left") == {"time_jump": 1}
+    assert_nothing_lost(synchronizer)
 
 
 def test_late_reordered_duplicate_and_unmatched_are_told_apart():
