@@ -133,8 +133,14 @@ def _perceptual(decoder: SceneDecoder, state: SceneState, sample: SceneSample, l
     if not len(sample.patches) or config.perceptual == 0.0:
         return state.volume.new_zeros((), dtype=torch.float32)
     patch = sample.patches[int(torch.randint(0, len(sample.patches), ()))]
+    return patch_difference(decoder, state, sample, patch, light, looks, config.samples)
+
+
+def patch_difference(decoder: SceneDecoder, state: SceneState, sample: SceneSample, patch: Tensor, light: Tensor,
+                     looks: Looks, samples: int) -> Tensor:
+    """Perceptual distance of a patch (S, S) of the sample's rays, rendered and as it is: a scalar."""
     rays = patch.flatten()
-    distances, edges = ray_distances(len(rays), config.samples, rays.device)
+    distances, edges = ray_distances(len(rays), samples, rays.device)
     found = march(decoder, state, sample.origins[rays], sample.directions[rays], distances, edges.diff(dim=1), light)
     pictures = [colours.reshape(1, *patch.shape, 3).permute(0, 3, 1, 2) for colours in (
         found.colour, sample.colour[rays])]

@@ -22,11 +22,18 @@ from ..models.scene_weights import save_scene_network
 from .batches import as_arrays, from_arrays, on_device
 from .prepared_scene import PreparedScene, corrections, prepared_scene, refined_scene, scene_state, scene_states
 from .refinement_objective import overlap_objective, refinement_objective
-from .scene_objective import NEAREST, PARTS, SceneObjectiveConfig, ray_distances, scene_objective
+from .scene_objective import (
+    NEAREST,
+    PARTS,
+    SceneObjectiveConfig,
+    patch_difference,
+    ray_distances,
+    scene_objective,
+)
 from .task import Arithmetic, Task
 
-SCORES = ("error", "iou_seen", "iou_hidden", "iou_hidden_depth", "psnr", "abs_rel", "depth_before", "depth_look_1",
-          "depth_look_2")
+SCORES = ("error", "iou_seen", "iou_hidden", "iou_hidden_depth", "psnr", "perceptual", "abs_rel", "depth_before",
+          "depth_look_1", "depth_look_2")
 _GROUP = "group."
 _OWN = tuple(item.name for item in fields(SceneSample) if item.name != "group")
 
@@ -35,8 +42,8 @@ class SceneTask(Task[SceneSample, PreparedScene]):
     """Scene samples -> ``models.scene_network.SceneNetwork``.
 
     Scores: IoU of occupied points that are seen, hidden, and hidden if only the depth's own evidence is used; PSNR of
-    rays of outside views (dB); AbsRel of the distance along own rays; AbsRel of the depth before refinement and after
-    each look. ``error``: 2 - the sum of the two IoU.
+    rays of outside views (dB), and the perceptual distance of patches of them; AbsRel of the distance along own rays;
+    AbsRel of the depth before refinement and after each look. ``error``: 2 - the sum of the two IoU.
     """
 
     parts, scores = (*PARTS, "refinement", "overlap"), SCORES
@@ -96,9 +103,16 @@ class SceneTask(Task[SceneSample, PreparedScene]):
             prepared = self.ready(sample, device, arithmetic)
             corrected = corrections(network, prepared, arithmetic)
             state = scene_state(network, refined_scene(prepared, corrected), arithmetic)
-            rows.append({**_scores(network, state, prepared), **_refinement_scores(prepared, corrected)})
+            rows.append({**_scores(network, state, prepared), **_refinement_scores(prepared, corrected),
+                         "perceptual": self._perceptual(network, state, prepared)})
         mean = {name: float(np.nanmean([row[name] for row in rows])) for name in SCORES[1:]}
         return {"error": 2.0 - float(np.nansum((mean["iou_seen"], mean["iou_hidden"]))), **mean}
+
+    def _perceptual(self, network: SceneNetwork, state: SceneState, prepared: PreparedScene) -> float:
+        """Mean over the patches; NaN without one."""
+        found = [float(patch_difference(network.decoder, state, prepared.sample, patch, prepared.light,
+                                        self.depth.encoder.backbone.looks, 64)) for patch in prepared.sample.patches]
+        return float(np.mean(found)) if found else float("nan")
 
     @torch.no_grad()
     def picture(self, network: nn.Module, sample: SceneSample, device: torch.device,
