@@ -42,7 +42,7 @@ def unused_images(reader: BagReader, rig: CameraRig) -> tuple[str, ...]:
     lacking: dict[str, str] = {}
     for info in topics.values():
         wanted = camera_info_topic(info.name)
-        if _may_be_camera(info) and wanted not in used | set(topics) and f"{info.name}/camera_info" not in topics:
+        if may_be_camera(info) and wanted not in used | set(topics) and f"{info.name}/camera_info" not in topics:
             lacking.setdefault(wanted, info.name)
     return tuple(f"topic '{name}': its images are not used, as the bag has no CameraInfo '{wanted}'; record it too, or "
                  "give topic and calibration in a rig file" for wanted, name in lacking.items())
@@ -80,13 +80,13 @@ def _discovered(reader: BagReader, topics: dict[str, TopicInfo]) -> tuple[RigCam
     """One image topic for each CameraInfo topic that has one."""
     chosen: dict[str, TopicInfo] = {}
     for info in topics.values():
-        if not _may_be_camera(info):
+        if not may_be_camera(info):
             continue
         sibling = next((name for name in (camera_info_topic(info.name), f"{info.name}/camera_info")
                         if name in topics and topics[name].message_type == CAMERA_INFO), None)
         if sibling is None:
             continue
-        if sibling not in chosen or _preference(info) < _preference(chosen[sibling]):
+        if sibling not in chosen or image_preference(info) < image_preference(chosen[sibling]):
             chosen[sibling] = info
     if not chosen:
         raise InputError("no_cameras", f"bag '{reader.path}' has no camera: an Image or CompressedImage topic with "
@@ -103,7 +103,8 @@ def _looks_ahead(name: str) -> bool:
     return name.lower().split("_")[-1] in ("front", "forward", "center", "centre")
 
 
-def _may_be_camera(info: TopicInfo) -> bool:
+def may_be_camera(info: TopicInfo) -> bool:
+    """Whether a topic has pictures that are no depth and not our own output."""
     return (info.message_type in (IMAGE, COMPRESSED) and info.count > 0 and "depth" not in info.name.lower()
             and not info.name.startswith(_OWN_OUTPUT))
 
@@ -126,7 +127,7 @@ def camera_names(bases: Sequence[str]) -> list[str]:
     return ["_".join(parts) for parts in split]
 
 
-def _preference(info: TopicInfo) -> tuple[int, int, str]:
+def image_preference(info: TopicInfo) -> tuple[int, int, str]:
     """Smaller is better: raw colour images first, uncompressed before compressed."""
     parts = info.name.split("/")
     kind = parts[-2] if info.message_type == COMPRESSED and len(parts) > 1 else parts[-1]
