@@ -27,11 +27,11 @@ from .image_metrics import (
 from .space_held_out import NovelView, SpaceDrive, grid_centres
 from .space_metrics import Mask, Points, RayCounts, VoxelCounts, first_hits, lidar_directions, ray_counts, voxel_counts
 
-DEPTH, FILLED, SCENE, NO_PAST, PUBLISHED = (
+DEPTH, FILLED, SCENE, NO_PAST, UNREFINED, PUBLISHED = (
     "depth alone, fused", "depth alone, all below its ground solid", "scene, p > 0.5",
-    "scene, p > 0.5, without its past", "published")
-POINTS, NO_IMAGES, LOOKED_UP, PICTURE_NO_PAST = (
-    "coloured points", "scene, no look-back", "scene", "scene, without its past")
+    "scene, p > 0.5, without its past", "scene, p > 0.5, without refinement", "published")
+POINTS, NO_IMAGES, LOOKED_UP, PICTURE_NO_PAST, PICTURE_UNREFINED = (
+    "coloured points", "scene, no look-back", "scene", "scene, without its past", "scene, without refinement")
 
 _AT_ONCE = 1 << 16
 
@@ -70,18 +70,19 @@ def pooled(figures: Sequence[SpaceFigures]) -> SpaceFigures:
 
 
 def measured_space(drive: SpaceDrive, config: Config) -> SpaceFigures:
-    """Reconstruct a drive with engine ``scene`` of ``config`` three times - depth alone, with the scene, and with a
-    scene that forgets its past before the last frame - and measure the last instant."""
+    """Reconstruct a drive with engine ``scene`` of ``config`` four times - depth alone, with the scene, with a scene
+    that forgets its past before the last frame, and with depth that is not refined - and measure the last instant."""
     alone = _processed(drive.frames, with_overrides(config, {"scene.space": False}))[0]
     result, space = _processed(drive.frames, config)
     _, momentary = _processed(drive.frames, config, forget=True)
-    if space is None or momentary is None:
+    _, unrefined = _processed(drive.frames, config, refine=False)
+    if space is None or momentary is None or unrefined is None:
         raise InputError("parameter", "the configuration gives no scene representation: engine = 'scene' and "
                          "scene.space = true are needed")
     answers = {DEPTH: alone.occupancy.state == OCCUPIED, FILLED: _with_ground(alone.occupancy),
                SCENE: solid_voxels(space, drive), NO_PAST: solid_voxels(momentary, drive),
-               PUBLISHED: result.occupancy.state == OCCUPIED}
-    return measured_answers(drive, answers, _pictures(drive.views, alone.cloud, space, momentary))
+               UNREFINED: solid_voxels(unrefined, drive), PUBLISHED: result.occupancy.state == OCCUPIED}
+    return measured_answers(drive, answers, _pictures(drive.views, alone.cloud, space, momentary, unrefined))
 
 
 def measured_answers(drive: SpaceDrive, answers: Mapping[str, Mask],
@@ -115,10 +116,13 @@ def rendered_view(space: SceneSpace, view: NovelView) -> Picture:
     return space.render(*_camera(view))
 
 
-def _processed(frames: Sequence[Frame], config: Config, forget: bool = False,
+def _processed(frames: Sequence[Frame], config: Config, forget: bool = False, refine: bool = True,
                ) -> tuple[Reconstruction, SceneSpace | None]:
-    """The last frame's result. forget: the scene alone forgets its past before it, depth keeps its keyframes."""
+    """The last frame's result. forget: the scene alone forgets its past before it, depth keeps its keyframes. refine:
+    with the corrections of depth."""
     pipeline = ReconstructionPipeline(config)
+    if not refine and isinstance(pipeline.engine, SceneEngine):
+        pipeline.engine.refine = None
     for frame in frames[:-1]:
         pipeline.process(frame)
     if forget and isinstance(pipeline.engine, SceneEngine):
@@ -132,13 +136,14 @@ def _with_ground(volume: OccupancyVolume) -> Mask:
 
 
 def _pictures(views: Sequence[NovelView], cloud: PointCloud, space: SceneSpace, momentary: SceneSpace,
-              ) -> dict[str, list[Image]]:
+              unrefined: SceneSpace) -> dict[str, list[Image]]:
     """Every kind of picture of all views."""
     plain = SceneRenderer(space.decoder, space.state, space.light)
     return {POINTS: [_of_points(cloud, view) for view in views],
             NO_IMAGES: [_colours(plain.picture(*_camera(view))) for view in views],
             LOOKED_UP: [_colours(rendered_view(space, view)) for view in views],
-            PICTURE_NO_PAST: [_colours(rendered_view(momentary, view)) for view in views]}
+            PICTURE_NO_PAST: [_colours(rendered_view(momentary, view)) for view in views],
+            PICTURE_UNREFINED: [_colours(rendered_view(unrefined, view)) for view in views]}
 
 
 def _of_points(cloud: PointCloud, view: NovelView) -> Image:
