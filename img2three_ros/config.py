@@ -191,6 +191,22 @@ class SyncConfig:
 
 
 @dataclass(frozen=True)
+class RuntimeConfig:
+    """Where the networks of the engines run, and in which arithmetic."""
+
+    backend: str = setting("auto", "what runs the image encoder: auto takes the fastest that is there and passes its "
+                           "self-test", choices=("auto", "torch", "onnxruntime", "tensorrt"))
+    precision: str = setting("auto", "arithmetic of the networks: auto takes the fastest that the backend and the "
+                             "processor have and that keeps depth within 1 %; fp16: GPU only; bf16: torch only; int8: "
+                             "the encoder in onnxruntime or tensorrt only",
+                             choices=("auto", "fp32", "bf16", "fp16", "int8"))
+    cache_folder: str = setting("", "folder of exported networks and built engines; empty = $XDG_CACHE_HOME/img2three "
+                                "or ~/.cache/img2three")
+    self_test: bool = setting(True, "a backend must give what torch gives in fp32 before it is used; false = trust it "
+                              "untested")
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything the reconstruction (without ROS) can be told."""
 
@@ -204,6 +220,7 @@ class Config:
     keyframes: KeyframeConfig = KeyframeConfig()
     sweep: SweepConfig = SweepConfig()
     scene: SceneConfig = SceneConfig()
+    runtime: RuntimeConfig = RuntimeConfig()
     pointmap: PointmapConfig = PointmapConfig()
     mapanything: MapAnythingConfig = MapAnythingConfig()
     occupancy: OccupancyConfig = OccupancyConfig()
@@ -226,7 +243,8 @@ class Config:
                              f"{self.sweep.min_depth}")
         for name, side, patch in (("pointmap", self.pointmap.size, 16), ("mapanything", self.mapanything.size, 14)):
             if side % patch or 0 < side < 2 * patch:
-                raise InputError("parameter", f"{name}.size = {side} must be a multiple of {patch}, at least {2 * patch}")
+                raise InputError("parameter", f"{name}.size = {side} must be a multiple of {patch}, at least "
+                                 f"{2 * patch}")
         if grid.free_threshold >= grid.occupied_threshold:
             raise InputError("parameter", "occupancy.free_threshold must be below occupancy.occupied_threshold")
 
