@@ -185,7 +185,7 @@ class Reconstruction:
     cloud: dense points; obstacles: ground removed, within height and range limits, finite only.
     depth_images: one for each contributing camera.
     cameras / missing: who contributed, who did not.
-    timings_ms: stage name -> milliseconds.
+    timings_ms: stage name -> milliseconds. parts_ms: the same of what is done inside stages, for benchmarks.
     notes: plain sentences on what limits this result (no ego motion, no keyframe, ...).
     """
 
@@ -199,3 +199,4 @@ class Reconstruction:
     missing: tuple[str, ...]
     timings_ms: Mapping[str, float]
     notes: tuple[str, ...] = ()
+    parts_ms: Mapping[str, float] = field(default_factory=dict)

@@ -47,7 +47,7 @@ class ReconstructionPipeline:
         self._start_anew_after_a_break(frame)
         self.space = None
         with timer.stage("prepare"):
-            prepared = self.prepare(frame)
+            prepared = self.prepare(frame, timer)
         with timer.stage("reconstruct"):
             geometry = self.engine.reconstruct(prepared, self.keyframes.select(prepared))
         with timer.stage("points"):
@@ -65,7 +65,7 @@ class ReconstructionPipeline:
         return Reconstruction(
             stamp=frame.stamp, base_frame=frame.base_frame, cloud=cloud, obstacles=obstacles,
             occupancy=occupancy, depth_images=depth_images, cameras=frame.present, missing=frame.missing,
-            timings_ms=timer.milliseconds, notes=geometry.notes,
+            timings_ms=timer.milliseconds, parts_ms={**timer.parts, **geometry.parts_ms}, notes=geometry.notes,
         )
 
     def observe(self, frame: Frame) -> None:

@@ -35,6 +35,7 @@ from .scene_memory import (
 from .scene_refinement import Estimate, Refiner
 from .scene_space import SpaceBuilder, SpaceView
 from .sources import Source, choose_sources, parallax_notes
+from .timing import StageTimer
 from .views import Geometry, PreparedFrame, View
 
 SHIPPED_WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "scene_depth.safetensors"
@@ -91,25 +92,34 @@ class SceneEngine:
     @torch.inference_mode()
     def reconstruct(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame]) -> Geometry:
         """Depth and confidence of every view of ``frame``, and the scene; keyframes with ego poses, oldest first."""
-        self.ego_mask.learn_frame(frame, keyframes, lambda of, view: self._memory.of(of, view).pyramid)
-        keyframes = aligned_keyframes(frame, keyframes, self._memory.frame)
-        encoded = self._encode(frame, frame.views)
-        references = [_Reference(view, choose_sources(frame, view, keyframes, self.config.max_sources,
-                                                      self.config.neighbours), self._mask(view), features)
-                      for view, features in zip(frame.views, encoded, strict=True)]
-        self._encode_sources(references)
+        timer = StageTimer(self.device)
+        with timer.stage("ego mask"):
+            self.ego_mask.learn_frame(frame, keyframes, lambda of, view: self._memory.of(of, view).pyramid)
+        with timer.stage("align"):
+            keyframes = aligned_keyframes(frame, keyframes, self._memory.frame)
+        with timer.stage("encode"):
+            encoded = self._encode(frame, frame.views)
+            references = [_Reference(view, choose_sources(frame, view, keyframes, self.config.max_sources,
+                                                          self.config.neighbours), self._mask(view), features)
+                          for view, features in zip(frame.views, encoded, strict=True)]
+            self._encode_sources(references)
         found: dict[str, Estimate] = {}
-        for group in self._batches(references):
-            found |= {estimate.view.name: estimate for estimate in self._estimate(group)}
+        with timer.stage("match"):
+            for group in self._batches(references):
+                found |= {estimate.view.name: estimate for estimate in self._estimate(group)}
         if self.refine is not None:
-            found = self.refine(frame, found)
+            with timer.stage("refine"):
+                found = self.refine(frame, found)
         views = [SpaceView(found[view.name].depth(self.config), found[view.name].lifted, found[view.name].size)
                  for view in frame.views]
         for view in views:
             self._memory.of(frame, view.depth.view).keep(view.depth)
         blind = [reference.view.name for reference in references if not reference.sources]
-        space = self.space.build(frame, views) if self.space is not None else None
-        return Geometry(tuple(view.depth for view in views), parallax_notes(frame, keyframes, blind), space)
+        notes, space = parallax_notes(frame, keyframes, blind), None
+        if self.space is not None:
+            with timer.stage("lift"):
+                space = self.space.build(frame, views)
+        return Geometry(tuple(view.depth for view in views), notes, space, timer.milliseconds)
 
     def _encode(self, frame: PreparedFrame, views: Sequence[View]) -> list[Features]:
         """Features (1, C, h, w) of each view; the part that is matched is remembered."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
@@ -72,11 +72,12 @@ class DepthView:
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """What an engine makes of one instant. notes: plain sentences on what limited it. space: the scene around the
-    vehicle, seen or hidden, from engines that hold one."""
+    vehicle, seen or hidden, from engines that hold one. parts_ms: milliseconds of what the engine did, by name."""
 
     depths: tuple[DepthView, ...]
     notes: tuple[str, ...] = ()
     space: SceneSpace | None = None
+    parts_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 class Engine(Protocol):
