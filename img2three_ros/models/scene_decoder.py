@@ -61,11 +61,13 @@ class SceneDecoder(nn.Module):
         sampled = functional.grid_sample(state.known[None], where, align_corners=False)[0, :, 0, 0].T
         return self._answers(sampled, points, self.grid.inside(cells))
 
-    def cells(self, state: SceneState) -> PointAnswer:
-        """The answers at the centres of all cells, N = Z * Y * X: what ``query`` says there, without interpolation."""
-        centres = self.grid.centres(state.volume.device).reshape(-1, 3)
-        everywhere = torch.ones(len(centres), dtype=torch.bool, device=centres.device)
-        return self._answers(state.known.flatten(1).T, centres, everywhere)
+    def at_cells(self, state: SceneState, index: Tensor) -> PointAnswer:
+        """The answers at the centres of cells (N,) int64, numbers in the flattened (Z, Y, X): what ``query`` says
+        there, without interpolation."""
+        _, rows, columns = self.grid.shape
+        cells = torch.stack((index % columns, index // columns % rows, index // (rows * columns)), 1)
+        everywhere = torch.ones(len(index), dtype=torch.bool, device=index.device)
+        return self._answers(state.known.flatten(1)[:, index].T, self.grid.points(cells + 0.5), everywhere)
 
     def _answers(self, features: Tensor, points: Tensor, inside: Tensor) -> PointAnswer:
         parts = zip(features.split(_AT_ONCE), points.split(_AT_ONCE), strict=True)

@@ -1,9 +1,9 @@
 """Pictures of a scene from anywhere: rays that skip empty space, and colours looked up in the images.
 
-The density of every cell is decoded once per scene. A ray first reads it along its whole length, at the nearest cells;
-then the decoder is asked at a few places alone, where that says the ray ends. What the cameras saw of the surface that
-a ray meets is sharper than any decoded colour: where one of the two images that look at it most alike shows it, its
-colour is taken (6Img-to-3D: "projected image features").
+A ray first reads the density of the nearest cells along its whole length (that of a cell is decoded once per scene,
+when a ray first comes by); then the decoder is asked at a few places alone, where that says the ray ends. What the
+cameras saw of the surface that a ray meets is sharper than any decoded colour: where one of the two images that look at
+it most alike shows it, its colour is taken (6Img-to-3D: "projected image features").
 """
 
 from __future__ import annotations
@@ -54,8 +54,9 @@ class SceneRenderer:
     def __init__(self, decoder: SceneDecoder, state: SceneState, light: Tensor,
                  images: Sequence[SeenImage] = ()) -> None:
         self._decoder, self._state, self._light, self._images = decoder, state, light, tuple(images)
-        with torch.no_grad():
-            self._density = decoder.cells(state).density
+        cells = state.evidence[0].numel()
+        self._density = torch.zeros(cells, device=state.volume.device)
+        self._decoded = torch.zeros(cells, dtype=torch.bool, device=state.volume.device)
 
     @torch.no_grad()
     def picture(self, intrinsics: Tensor, T_base_camera: Tensor, size: tuple[int, int]) -> Picture:
@@ -105,8 +106,18 @@ class SceneRenderer:
         middle = 0.5 * (edges[1:] + edges[:-1])
         cells = grid.cells(origin + directions[:, None] * middle[:, None])
         inside = grid.inside(cells)
-        density = self._density[grid.flat_index(torch.where(inside[..., None], cells, 0.0))]
-        return edges, shares(torch.where(inside, density, 0.0) * edges.diff())
+        index = grid.flat_index(torch.where(inside[..., None], cells, 0.0))
+        self._decode(index)
+        return edges, shares(torch.where(inside, self._density[index], 0.0) * edges.diff())
+
+    def _decode(self, index: Tensor) -> None:
+        """The density of cells, numbers in the flattened grid, where it is not known yet."""
+        wanted = torch.zeros_like(self._decoded)
+        wanted[index.flatten()] = True
+        new = (wanted & ~self._decoded).nonzero().squeeze(1)
+        if len(new):
+            self._density[new] = self._decoder.at_cells(self._state, new).density
+            self._decoded[new] = True
 
     def _looked_up(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
         """Colour (N, 3) of points in the two images that see them and look at them most alike, and whether any does."""

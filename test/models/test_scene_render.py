@@ -105,7 +105,7 @@ def test_all_cells_at_once_are_what_points_say() -> None:
     decoder = SceneDecoder(GRID, features=4)
     scene = SceneState(torch.randn(4, *GRID.shape), torch.rand(2, *GRID.shape), torch.zeros(1, 4, 40, 40))
     with torch.no_grad():
-        everything = decoder.cells(scene)
+        everything = decoder.at_cells(scene, torch.arange(scene.evidence[0].numel()))
         chosen = torch.randperm(math.prod(GRID.shape))[:200]
         points = GRID.centres().reshape(-1, 3)[chosen]
         torch.testing.assert_close(decoder.query(scene, points).occupancy, everything.occupancy[chosen], atol=1e-3,
