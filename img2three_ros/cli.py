@@ -31,8 +31,8 @@ app = typer.Typer(
 console, errors = Console(), Console(stderr=True)
 
 Bag = Annotated[Path, typer.Argument(help="rosbag2 folder or .mcap/.db3 file", metavar="BAG")]
-Engine = Annotated[str | None, typer.Option("--engine", help="reconstruction engine: scene | sweep; default: that of "
-                                                   "the configuration")]
+Engine = Annotated[str | None, typer.Option("--engine", help="reconstruction engine: scene | sweep | pointmap | "
+                                                   "mapanything; default: that of the configuration")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML with settings to override")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="override one setting, PATH=VALUE; repeatable")]
 Rig = Annotated[Path | None, typer.Option("--rig", help="rig file: topics, extrinsics, masks (see rig-from-bag)")]

@@ -42,6 +42,9 @@ def versions() -> dict[str, str]:
 
 def weights_digest(config: Config) -> dict[str, str]:
     """Of the files the engine read, if it reads any."""
+    named = {"pointmap": config.pointmap.checkpoint, "mapanything": config.mapanything.model}.get(config.engine, "")
+    if named and (files := Path(named).expanduser()).exists():
+        return file_digests(files)
     if config.engine != "scene":
         return {}
     from ..reconstruction.scene_engine import space_weights_file, weights_file

@@ -20,7 +20,8 @@ def choose_device(config: Config) -> torch.device:
 
 
 def choose_engine(config: Config, device: torch.device) -> Engine:
-    """The engine that ``config.engine`` names. Raises InputError if it is unknown or its weights cannot be read."""
+    """The engine that ``config.engine`` names. Raises InputError if it is unknown, or its weights or package cannot be
+    used."""
     if config.engine == "sweep":
         from .sweep_engine import SweepEngine
 
@@ -29,4 +30,13 @@ def choose_engine(config: Config, device: torch.device) -> Engine:
         from .scene_engine import SceneEngine
 
         return SceneEngine(config.scene, device)
-    raise InputError("parameter", f"engine '{config.engine}' is not known; choose one of: sweep, scene")
+    if config.engine == "pointmap":
+        from .pointmap_engine import PointmapEngine, read_network
+
+        return PointmapEngine(config.pointmap, device, read_network(config.pointmap))
+    if config.engine == "mapanything":
+        from .mapanything_engine import MapAnythingEngine, read_model
+
+        return MapAnythingEngine(config.mapanything, device, read_model(config.mapanything))
+    raise InputError("parameter", f"engine '{config.engine}' is not known; choose one of: sweep, scene, pointmap, "
+                     "mapanything")
