@@ -107,7 +107,7 @@ class FrameAssembler:
                                     and not state.rig.frame_id)
             except InputError as error:
                 self._reject(state, error)
-                return self._synchronizer.poll(now_ns)
+                return self._out(self._synchronizer.poll(now_ns))
             self._offsets.add(camera, stamp, now_ns)
             jumps = self._synchronizer.time_jumps
             sets = self._synchronizer.add(camera, stamp, message, now_ns)
