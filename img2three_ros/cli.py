@@ -20,7 +20,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .config import Config, nested_to_paths, set_thread_waiting, settings, with_overrides
 from .pointmap.command import align
-from .reconstruction.images_command import Baseline, Checkpoint, Confidence, Graph, ImageOptions, Size, Window
+from .reconstruction.images_command import (
+    At,
+    Baseline,
+    Checkpoint,
+    Confidence,
+    FrameNumber,
+    Graph,
+    ImageOptions,
+    Instants,
+    Mesh,
+    Size,
+    Window,
+)
 from .structures import InputError
 
 app = typer.Typer(
@@ -88,10 +100,12 @@ def reconstruct(
     glb: Annotated[Path | None, typer.Option(help="accumulated cloud as GLB")] = None,
     config: ConfigFile = None, override: Overrides = None, rig: Rig = None, cameras: Cameras = None,
     checkpoint: Checkpoint = None, graph: Graph = None, window: Window = None, baseline: Baseline = None,
-    size: Size = None, confidence: Confidence = None,
+    size: Size = None, confidence: Confidence = None, mesh: Mesh = False, at: At = None, frame: FrameNumber = None,
+    instants: Instants = None,
 ) -> None:
     """Reconstruct every frame of a recording, offline and deterministic, into a new rosbag2. Or, with
-    [bold]--engine pointmap[/], images without any calibration into one scene: cameras, focals, depth and a cloud.
+    [bold]--engine pointmap[/], images without any calibration, or one instant of a recording with what it knows of its
+    cameras, into one scene: cameras, focals, depth and a cloud.
 
     [bold]Examples[/]
 
@@ -100,16 +114,18 @@ def reconstruct(
     img2three reconstruct recording/ --output cloud/ --ply cloud.ply --set occupancy.voxel_size=0.2
 
     img2three reconstruct photos/ --engine pointmap --checkpoint DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth --output out/
+
+    img2three reconstruct recording/ --engine pointmap --checkpoint FILE --at 12.5 --mesh --output out/
     """
     from .reconstruction.images_command import only_bag, reconstruct_command
 
-    images = ImageOptions(checkpoint, graph, window, baseline, size, confidence)
+    images = ImageOptions(checkpoint, graph, window, baseline, size, confidence, mesh, at, frame, instants)
     if engine == "pointmap":
-        given = {"--depth": depth, "--voxels": voxels, "--ply": ply, "--pcd": pcd, "--glb": glb, "--rig": rig,
-                 "--cameras": cameras}
+        given = {"--depth": depth, "--voxels": voxels, "--ply": ply, "--pcd": pcd, "--glb": glb}
         for name in (name for name, value in given.items() if value):
-            raise InputError("parameter", f"{name}: for recordings only; engine pointmap writes all it has to --output")
-        told = reconstruct_command(inputs, output, images, _config(None, config, override), _progress)
+            raise InputError("parameter", f"{name}: not for engine pointmap, which writes all it has to --output")
+        told = reconstruct_command(inputs, output, images, _config(None, config, override), _progress, _names(cameras),
+                                   rig)
         console.print(told, markup=False, highlight=False, soft_wrap=True)
         return
     settings_ = _config(engine, config, override)

@@ -25,7 +25,7 @@ class StreetNetwork:
 
     def __init__(self, truth):
         self.truth, self.asked = truth, []
-        self.config = SimpleNamespace(image_side=SIDE)
+        self.config = SimpleNamespace(image_side=SIDE, metric=False)
 
     def to(self, device):
         return self

@@ -92,6 +92,16 @@ def copy_upright(path: Path, target: Path) -> None:
         raise InputError("output", f"'{target}' cannot be written: {error}") from error
 
 
+def write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """(H, W, 3) uint8 RGB as the path ends. Raises InputError('output')."""
+    make_folder(path.parent)
+    try:
+        if not cv2.imwrite(str(path), np.ascontiguousarray(pixels[..., ::-1]), _QUALITY):
+            raise OSError("the image library refused it")
+    except (OSError, cv2.error) as error:
+        raise InputError("output", f"'{path}' cannot be written: {error}") from error
+
+
 def _decoded(data: NDArray[np.uint8], how: int) -> NDArray[np.uint8] | None:
     try:
         pixels = cv2.imdecode(data, how) if len(data) else None

@@ -24,6 +24,7 @@ class FittedImage:
     """pixels: (h, w, 3) uint8 RGB, both sides multiples of 16. original: (height, width) of the upright file.
 
     resized: (height, width) between the two steps. corner: (row, column) in it where the crop begins.
+    whole: (H, W, 3) uint8 RGB, where it comes from no file that could be copied; ``path`` is then only its name.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class FittedImage:
     original: tuple[int, int]
     resized: tuple[int, int]
     corner: tuple[int, int]
+    whole: NDArray[np.uint8] | None = None
 
     def original_intrinsics(self, intrinsics: Matrix) -> Matrix:
         """K (3, 3) of the pixels here as K of the whole file; u -> (u + column + 0.5) / scale - 0.5, exactly."""
@@ -74,6 +76,13 @@ def fit_image(path: Path, pixels: NDArray[np.uint8], side: int) -> FittedImage:
     top, left = ((length - kept) // 2 for length, kept in zip(resized, cropped, strict=True))
     return FittedImage(path, np.ascontiguousarray(small[top:top + cropped[0], left:left + cropped[1]]),
                        (height, width), resized, (top, left))
+
+
+def fit_mask(image: FittedImage, usable: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A mask (H, W) of the whole image for the pixels of the fitted one: False if any part of a pixel is."""
+    small = np.asarray(cv2.resize(usable.astype(np.uint8) * 255, image.resized[::-1], interpolation=cv2.INTER_AREA))
+    (top, left), (height, width) = image.corner, image.pixels.shape[:2]
+    return np.asarray(small[top:top + height, left:left + width] == 255)
 
 
 def read_fitted(paths: Sequence[Path], side: int, progress: Callable[..., None]) -> list[FittedImage]:

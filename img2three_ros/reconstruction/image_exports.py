@@ -1,9 +1,9 @@
 """A scene made from images, as files that other programs read, and in words.
 
-points.ply, scene.glb      the cloud; the cloud with the cameras' frusta
+points.ply, scene.glb      the cloud; the cloud, or surfaces, with the cameras' frusta
 colmap/                    COLMAP text model
 transforms.json            nerfstudio, instant-ngp
-images/                    the images upright, to which the two belong
+images/                    the images upright (of recordings undistorted), to which the two belong
 depth/                     NAME.npy and NAME.png, at the network's size
 confidence/                NAME.npy, of every pixel of the same size; 1 = knows nothing
 reconstruction.json        what depth belongs to: intrinsics at that size, crop; unit, loss, notes
@@ -23,9 +23,9 @@ from ..fileio.cloud_files import write_cloud
 from ..fileio.colmap_text import SparsePoints, write_colmap
 from ..fileio.depth_files import write_array, write_depth
 from ..fileio.folders import make_folder
-from ..fileio.image_files import copy_upright
+from ..fileio.image_files import copy_upright, write_image
 from ..fileio.posed_image import PosedImage
-from ..fileio.scene_files import write_scene_glb
+from ..fileio.scene_files import SurfacePatch, surface_patch, write_scene_glb
 from ..fileio.transforms_json import write_transforms
 from ..structures import InputError
 from .image_scene import ImageScene
@@ -34,15 +34,22 @@ _SPARSE = 100_000  # points of the COLMAP model
 _FRUSTUM = 0.06  # of the median depth: how deep frusta are drawn
 
 
-def export_images(folder: Path, result: ImageScene, most_points: int, progress: Callable[..., None]) -> str:
-    """Write everything into the folder; the summary, in lines. Raises InputError('output')."""
+def export_images(folder: Path, result: ImageScene, most_points: int, progress: Callable[..., None],
+                  mesh: bool = False) -> str:
+    """Write everything into the folder; the summary, in lines. mesh: the GLB holds a surface of each image, not points.
+
+    Raises InputError('output').
+    """
     make_folder(folder)
     names = _names([image.path for image in result.images])
     posed = [PosedImage(f"images/{name}", image.original, result.intrinsics(number), result.scene.cameras[number])
              for number, (name, image) in enumerate(zip(names, result.images, strict=True))]
     steps = len(names) + 4
     for number, (name, image) in enumerate(zip(names, result.images, strict=True)):
-        copy_upright(image.path, folder / "images" / name)
+        if image.whole is None:
+            copy_upright(image.path, folder / "images" / name)
+        else:
+            write_image(folder / "images" / name, image.whole)
         stem = Path(name).stem
         write_depth(folder / "depth" / stem, result.depth(number))
         write_array(folder / "confidence" / f"{stem}.npy", result.scene.confidence[number])
@@ -50,7 +57,8 @@ def export_images(folder: Path, result: ImageScene, most_points: int, progress: 
     cloud, _, _ = result.cloud(most_points)
     write_cloud(folder / "points.ply", cloud)
     progress(len(names) + 1, steps)
-    write_scene_glb(folder / "scene.glb", cloud, posed, _FRUSTUM * median_depth(result))
+    write_scene_glb(folder / "scene.glb", surfaces(result, most_points) if mesh else cloud, posed,
+                    _FRUSTUM * median_depth(result), result.in_base)
     progress(len(names) + 2, steps)
     sparse, owner, pixels = result.cloud(_SPARSE)
     whole = np.concatenate([image.original_pixels(pixels[owner == number])
@@ -63,6 +71,13 @@ def export_images(folder: Path, result: ImageScene, most_points: int, progress: 
     _write_report(folder / "reconstruction.json", result, names)
     progress(steps, steps)
     return summary(folder, result, len(cloud))
+
+
+def surfaces(result: ImageScene, most_corners: int) -> list[SurfacePatch]:
+    """The kept pixels of every image as triangles, coarser where there would be more corners."""
+    step = max(1, int(np.ceil((sum(int(kept.sum()) for kept in result.kept) / most_corners) ** 0.5)))
+    return [surface_patch(result.scene.points(number), result.depth(number), image.pixels, step)
+            for number, image in enumerate(result.images)]
 
 
 def median_depth(result: ImageScene) -> float:

@@ -1,4 +1,4 @@
-"""``img2three reconstruct --engine pointmap``: the door for images without calibration.
+"""``img2three reconstruct --engine pointmap``: the door for images without calibration, and for recordings.
 
 torch is imported only inside, so that ``--help`` is instant.
 """
@@ -16,6 +16,9 @@ from ..config import Config
 from ..structures import InputError
 
 if TYPE_CHECKING:
+    import torch
+
+    from ..models.pointmap_network import PointmapNetwork
     from .from_images import Stage
 
 PUBLISHED = ("DUSt3R_ViTLarge_BaseDecoder_512_dpt", "DUSt3R_ViTLarge_BaseDecoder_512_linear",
@@ -38,13 +41,20 @@ Baseline = Annotated[tuple[str, str, float] | None, typer.Option(
     "from 0): makes the result metric")]
 Size = Annotated[int | None, typer.Option(help="engine pointmap: long side of the images for the network, pixels; "
                                           "default: the checkpoint's (512 or 224)")]
+Mesh = Annotated[bool, typer.Option("--mesh", help="engine pointmap: scene.glb holds surfaces, not points")]
+At = Annotated[float | None, typer.Option(help="engine pointmap, of a recording: the instant so many seconds after the "
+                                          "first frame; default: the last")]
+FrameNumber = Annotated[int | None, typer.Option("--frame", help="engine pointmap, of a recording: the instant by the "
+                                                 "number of its frame, from 0")]
+Instants = Annotated[int | None, typer.Option(min=1, help="engine pointmap, of a recording: how many instants, about 1 "
+                                              "m apart, the chosen one included; default: for about 12 images")]
 Confidence = Annotated[float | None, typer.Option(min=1.0, help="engine pointmap: confidence that a pixel needs to be "
                                                   "kept, 1 = knows nothing; default 3")]
 
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """What the command line says to engine pointmap; None = not said."""
+    """What the command line says to engine pointmap; None or False = not said."""
 
     checkpoint: Path | None = None
     graph: str | None = None
@@ -52,41 +62,71 @@ class ImageOptions:
     baseline: tuple[str, str, float] | None = None
     size: int | None = None
     confidence: float | None = None
+    mesh: bool = False
+    at: float | None = None
+    frame: int | None = None
+    instants: int | None = None
 
     def given(self) -> list[str]:
         """Names of the options that were said."""
-        return [f"--{name}" for name, value in vars(self).items() if value is not None]
+        return [f"--{name}" for name, value in vars(self).items() if value is not None and value is not False]
 
 
-def reconstruct_command(inputs: Sequence[Path], output: Path, options: ImageOptions, config: Config,
-                        stage: Stage) -> str:
-    """Images to the folder ``output``; the summary. Raises InputError, see ``reconstruct_images``."""
+def reconstruct_command(inputs: Sequence[Path], output: Path, options: ImageOptions, config: Config, stage: Stage,
+                        cameras: tuple[str, ...] | None = None, rig: Path | None = None) -> str:
+    """Images, or an instant of a recording, to the folder ``output``; the summary.
+
+    cameras, rig: of a recording. Raises InputError, see ``reconstruct_images`` and ``reconstruct_bag_images``.
+    """
     recorded = [path for path in inputs if is_recording(path)]
-    if recorded:
-        raise InputError("engine", f"'{recorded[0]}' is a recording: engine pointmap takes a folder of images or image "
-                         "files; for recordings there are scene and sweep, which use their calibration")
-    if options.checkpoint is None:
-        raise InputError("checkpoint", f"engine pointmap needs a network, and no --checkpoint is given. {WHICH}")
-    if not options.checkpoint.exists():
-        raise InputError("checkpoint", f"engine pointmap: there is no '{options.checkpoint}'. {WHICH}")
+    if recorded and len(inputs) > 1:
+        raise InputError("parameter", f"engine pointmap takes one recording, or images: {len(inputs)} paths are given, "
+                         f"and '{recorded[0]}' is a recording")
+    of_recording = [f"--{name}" for name, value in (("at", options.at), ("frame", options.frame), (
+        "instants", options.instants), ("cameras", cameras), ("rig", rig)) if value is not None]
+    if of_recording and not recorded:
+        raise InputError("parameter", f"{', '.join(of_recording)}: for recordings only, not for images")
     from ..fileio.image_files import find_images
-    from ..models.pointmap_network import load_pointmap_network
     from .choose import choose_device
+    from .from_bag_images import BagRequest, reconstruct_bag_images
     from .from_images import ImageSettings, reconstruct_images
     from .image_exports import export_images
+    from .instant import Choice
 
+    weights = checked_checkpoint(options.checkpoint)
     chosen = {"side": options.size, "graph": options.graph, "window": options.window, "baseline": options.baseline,
               "confidence": options.confidence}
-    paths = find_images(inputs)
     said = {name: value for name, value in chosen.items() if value is not None}
     ImageSettings(**said)  # type: ignore[arg-type]  # wrong values are told before the weights are read
+    if recorded:
+        request = BagRequest(recorded[0], Choice(options.frame, options.at), options.instants, cameras, rig)
+    else:
+        paths = find_images(inputs)
     device = choose_device(config)
-    with stage("reading weights"):
-        network = load_pointmap_network(options.checkpoint).to(device)
-    settings = ImageSettings(**{"side": network.config.image_side, **said})  # type: ignore[arg-type]
-    result = reconstruct_images(paths, network, settings, device, stage)
+    network = read_network(weights, device, stage)
+    settings = ImageSettings(**{"side": network.config.image_side, "metric_network": network.config.metric,
+                                **said})  # type: ignore[arg-type]
+    result = (reconstruct_bag_images(request, config, network, settings, device, stage) if recorded else
+              reconstruct_images(paths, network, settings, device, stage))
     with stage("writing") as progress:
-        return export_images(output, result, settings.most_points, progress)
+        return export_images(output, result, settings.most_points, progress, options.mesh)
+
+
+def checked_checkpoint(checkpoint: Path | None) -> Path:
+    """Raises InputError('checkpoint') that says which files work, if none is given or it is not there."""
+    if checkpoint is None:
+        raise InputError("checkpoint", f"engine pointmap needs a network, and no --checkpoint is given. {WHICH}")
+    if not checkpoint.exists():
+        raise InputError("checkpoint", f"engine pointmap: there is no '{checkpoint}'. {WHICH}")
+    return checkpoint
+
+
+def read_network(checkpoint: Path, device: torch.device, stage: Stage) -> PointmapNetwork:
+    """The network of a checkpoint, on a device. Raises InputError('checkpoint')."""
+    from ..models.pointmap_network import load_pointmap_network
+
+    with stage("reading weights"):
+        return load_pointmap_network(checkpoint).to(device)
 
 
 def only_bag(inputs: Sequence[Path], engine: str, options: ImageOptions) -> Path:
