@@ -25,12 +25,13 @@ def point_cloud(geometry: Geometry, config: CloudConfig) -> PointCloud:
 def _view_points(depth: DepthView, config: CloudConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     view, step = depth.view, config.stride
     T_base_camera = torch.from_numpy(view.T_base_camera).float().to(view.image.device)
-    points = transform_points(T_base_camera, unproject(depth.depth, view.intrinsics)[::step, ::step])
+    every_nth = view.intrinsics / view.intrinsics.new_tensor((step, step, 1.0))[:, None]
+    points = transform_points(T_base_camera, unproject(depth.depth[::step, ::step], every_nth))
     confidence = depth.confidence[::step, ::step]
     keep = depth.valid[::step, ::step] & view.mask[::step, ::step] & (confidence >= config.min_confidence)
     keep &= points.norm(dim=-1) <= config.max_range
-    colours = (view.image[:, ::step, ::step].permute(1, 2, 0) * 255.0).round().to(torch.uint8)
-    return points[keep], colours[keep], confidence[keep]
+    colours = (view.image[:, ::step, ::step].permute(1, 2, 0)[keep] * 255.0).round().to(torch.uint8)
+    return points[keep], colours, confidence[keep]
 
 
 def obstacle_points(cloud: PointCloud, ground: GroundModel, config: CloudConfig) -> PointCloud:
