@@ -137,7 +137,7 @@ class DepthNetwork(nn.Module):
         warps, grey = pair_warps(geometry, 2, 2), torch.cat((sources.grey, usable_half(geometry.source_mask)), 1)
         alike = sweep_windows(reference.grey, grey, warps, torch.exp(-self.planes))
         smooth = _smoothed(alike, reference.grey)
-        logits, hidden, blend = self.regularise(scores, alike, smooth, reference, geometry)
+        logits, hidden, blend = self.regularise(scores, alike, smooth, reference, view_channels(geometry))
         coarse, spread = around_mode(logits.float(), self.planes)
         pair = convex_upsample(torch.stack((coarse, spread), 1), blend, 2)
         log_depth, spread = pair[:, 0], pair[:, 1].clamp(float(step), 0.2)
@@ -226,11 +226,12 @@ class Regulariser(nn.Module):
         self.hidden = nn.Conv2d(w8, config.refine_width, 1)
         self.blend = nn.Conv2d(w8, 9 * 4, 1)
 
-    def forward(self, scores: Tensor, alike: Tensor, smooth: Tensor, reference: Features, geometry: MatchGeometry,
+    def forward(self, scores: Tensor, alike: Tensor, smooth: Tensor, reference: Features, view: Tensor,
                 ) -> tuple[Tensor, Tensor, Tensor]:
         """Scores of descriptors (R, 2, D, h, w) and of windows, as they are and smoothed (R, D, h, w) -> logits
-        (R, D, h, w), hidden state (R, C, h, w), weights of the upsampling."""
-        known = torch.cat((scores.flatten(1, 2), alike, smooth, reference.context8, view_channels(geometry)), 1)
+        (R, D, h, w), hidden state (R, C, h, w), weights of the upsampling. view: (R, 6, h, w), see
+        ``view_channels``."""
+        known = torch.cat((scores.flatten(1, 2), alike, smooth, reference.context8, view), 1)
         x8 = self.down8(self.enter(known))
         x16 = self.down16(self.join16(torch.cat((self.to16(functional.silu(x8)), reference.context16), 1)))
         x32 = self.bottom(self.join32(torch.cat((self.to32(functional.silu(x16)), reference.context32), 1)))

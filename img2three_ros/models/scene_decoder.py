@@ -71,11 +71,12 @@ class SceneDecoder(nn.Module):
 
     def _answers(self, features: Tensor, points: Tensor, inside: Tensor) -> PointAnswer:
         parts = zip(features.split(_AT_ONCE), points.split(_AT_ONCE), strict=True)
-        said = torch.cat([self._said(*part) for part in parts])
+        said = torch.cat([self.said(*part) for part in parts])
         return PointAnswer(said[:, 0], functional.softplus(said[:, 1]), torch.sigmoid(said[:, 2:5]), said[:, 6:],
                            said[:, 5], inside)
 
-    def _said(self, features: Tensor, points: Tensor) -> Tensor:
+    def said(self, features: Tensor, points: Tensor) -> Tensor:
+        """(N, 12) raw answers from features and evidence (N, F + 2) of points (N, 3); see ``_answers``."""
         place = torch.stack((points[:, 2] / 4.0, points[:, :2].norm(dim=1) / 40.0), 1)
         said: Tensor = self.answer(self.layers(torch.cat((features, place), 1))).float()
         return said

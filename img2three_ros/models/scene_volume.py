@@ -110,10 +110,12 @@ class SceneVolume(nn.Module):
         T_past_now: (4, 4), ``base_link`` now into that of ``past`` (a ``SceneState.plane``); needed with it.
         """
         plane, seen = self.observe(views, tables, past, T_past_now)
-        _, levels, rows, columns = seen.shape
+        return SceneState(self.complete(plane), seen, plane)
+
+    def complete(self, plane: Tensor) -> Tensor:
+        """Features of all cells (F, Z, Y, X) from a plane (1, W, Y / 2, X / 2): what is hidden, and heights."""
         raised = self.raise_(functional.silu(self._completed(plane)))
-        volume = functional.pixel_shuffle(raised, BLOCK).reshape(self.config.features, levels, rows, columns)
-        return SceneState(volume, seen, plane)
+        return functional.pixel_shuffle(raised, BLOCK).reshape(self.config.features, *self.config.grid.shape)
 
     def observe(self, views: Sequence[LiftedView], tables: Sequence[ViewTable], past: Tensor | None = None,
                 T_past_now: Tensor | None = None) -> tuple[Tensor, Tensor]:
