@@ -13,6 +13,11 @@ def onnx_library() -> Any:
     return _library("onnx", "onnx")
 
 
+def onnxscript_library() -> Any:
+    """The package onnxscript, which torch exports with. Raises InputError('backend') if it is not installed."""
+    return _library("onnxscript", "onnxscript")
+
+
 def onnxruntime_library() -> Any:
     """The package onnxruntime. Raises InputError('backend') if it is not installed."""
     return _library("onnxruntime", "onnxruntime")
