@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ..structures import InputError
 from .checks import checked_frame_id, checked_stamp
-from .jpeg import START, Pixels, decode_jpeg, jpeg_size
+from .coded_size import LARGEST_PIXELS, coded_size
+from .jpeg import START, Pixels, decode_jpeg
 
 _LARGEST_SIDE = 16384
 
@@ -169,9 +170,13 @@ def _decode_compressed(message: Any, topic: str, reduction: int) -> DecodedImage
                          "the driver, the network or the recorder cut it: check their buffers")
     coding = str(message.format).split(";")[0].strip()
     mosaic = coding.startswith("bayer_") and coding[6:10] in _BAYER
-    size = jpeg_size(data) if is_jpeg and not mosaic else None
+    claimed = coded_size(data)
+    if claimed is not None and claimed[0] * claimed[1] > LARGEST_PIXELS:
+        raise InputError("bad_size", f"topic '{topic}': {len(data)} bytes claim an image of {claimed[0]}x{claimed[1]}; "
+                         f"at most {LARGEST_PIXELS} pixels are decoded: publish smaller images")
+    size = claimed if is_jpeg and not mosaic else None
     reduction = reduction if size is not None else 1
-    pixels = decode_jpeg(data, reduction) if is_jpeg else _decode_other(data)
+    pixels = None if claimed is None else decode_jpeg(data, reduction) if is_jpeg else _decode_png(data)
     if pixels is None:
         raise InputError("corrupt_image", f"topic '{topic}': {len(data)} bytes of format '{message.format}' cannot "
                          "be decoded; JPEG and PNG are supported")
@@ -182,7 +187,7 @@ def _decode_compressed(message: Any, topic: str, reduction: int) -> DecodedImage
     return DecodedImage(pixels[:height // reduction, :width // reduction], (width, height), reduction)
 
 
-def _decode_other(data: Pixels) -> Pixels | None:
+def _decode_png(data: Pixels) -> Pixels | None:
     try:
         pixels = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:
