@@ -11,10 +11,21 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def coded_size(data: Pixels) -> tuple[int, int] | None:
-    """(width, height) that the header of a JPEG or PNG gives; None for anything else."""
+    """(width, height) that the header of a JPEG or PNG gives; None for anything else, and for a PNG that breaks off."""
     head = bytes(data[:24])
     if head[:2] == START:
         return jpeg_size(data)
-    if head[:8] != _PNG or len(head) < 24:
+    if head[:8] != _PNG or not _whole_chunks(data):
         return None
     return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+
+
+def _whole_chunks(data: Pixels) -> bool:
+    """Whether a PNG holds as many bytes as its chunks claim: OpenCV 5 asks for their memory first."""
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        size, kind = int.from_bytes(bytes(data[at:at + 4]), "big"), bytes(data[at + 4:at + 8])
+        at += 12 + size
+        if kind == b"IEND":
+            return at <= len(data)
+    return False
