@@ -20,6 +20,7 @@ from .frame_assembler import CameraCount, FrameAssembler
 from .lidar import LidarScan
 from .motion import VehicleMotion
 from .rig_file import load_rig
+from .synchronizer import ImageSet
 
 _WHOLE_BAG = 2**62
 _PATIENCE = 0.5
@@ -59,29 +60,13 @@ def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence
     with BagReader(bag) as reader:
         given = _loaded(rig)
         rig = find_cameras(reader, cameras, given)
-        sync = replace(config.sync, max_wait=max(config.sync.max_wait, _PATIENCE))
-        assembler = FrameAssembler(rig.names, sync, rig, rectified=config.prepare.rectified, history=_WHOLE_BAG,
-                                   enough_pixels=config.prepare.pixels if reduced else None)
-        for name, message in _motion_messages(reader, rig.odometry_topic):
-            if name == rig.odometry_topic:
-                assembler.add_odometry(message)
-            else:
-                assembler.add_transforms(message, name == "/tf_static")
+        assembler = _assembler(rig, config, reduced)
+        _learn_motion(assembler, reader, rig)
         topics = reader.topics()
         counts = {camera.name: topics[camera.image_topic].count if camera.image_topic in topics else 0
                   for camera in rig.cameras}
-        summary.expected = counts[sync.reference or rig.names[0]] or max(counts.values())
-        by_topic = {camera.image_topic: camera.name for camera in rig.cameras}
-        infos = {camera.camera_info_topic: camera.name for camera in rig.cameras if camera.camera_info_topic}
-        now = 0
-        for topic, time, message in reader.messages([*by_topic, *infos]):
-            now = max(now, time)
-            if topic in infos:
-                assembler.add_camera_info(infos[topic], message)
-                continue
-            for image_set in assembler.add_image(by_topic[topic], message, now):
-                yield from _assembled(assembler, image_set, summary)
-        for image_set in assembler.flush():
+        summary.expected = counts[config.sync.reference or rig.names[0]] or max(counts.values())
+        for image_set in _image_sets(assembler, reader, rig):
             yield from _assembled(assembler, image_set, summary)
         summary.cameras, summary.rejected = assembler.counters(), assembler.rejected_messages()
         absent = (f"camera '{camera.name}': the bag has no images on '{camera.image_topic}'" for camera in rig.cameras
@@ -91,6 +76,48 @@ def read_frames(bag: Path | str, config: Config | None = None, cameras: Sequence
         if not summary.frames:
             raise InputError("no_frames", f"bag '{bag}' gave no frame: " + ("; ".join(summary.problems)
                                                                             or "no images"))
+
+
+def recorded_sets(bag: Path | str, config: Config, cameras: Sequence[str] | None = None,
+                  ) -> tuple[FrameAssembler, list[ImageSet[Any]]]:
+    """All image sets of a bag, not decoded, and the assembler that makes frames of them, whole or as small as
+    ``prepare.pixels`` allows: for whoever measures decoding too. Raises InputError like ``read_frames``."""
+    with BagReader(bag) as reader:
+        rig = find_cameras(reader, cameras, None)
+        assembler = _assembler(rig, config, reduced=True)
+        _learn_motion(assembler, reader, rig)
+        sets = list(_image_sets(assembler, reader, rig))
+    if not sets:
+        raise InputError("no_frames", f"bag '{bag}' gave no frame: "
+                         + ("; ".join(assembler.first_problems()) or "no images"))
+    return assembler, sets
+
+
+def _assembler(rig: CameraRig, config: Config, reduced: bool) -> FrameAssembler:
+    sync = replace(config.sync, max_wait=max(config.sync.max_wait, _PATIENCE))
+    return FrameAssembler(rig.names, sync, rig, rectified=config.prepare.rectified, history=_WHOLE_BAG,
+                          enough_pixels=config.prepare.pixels if reduced else None)
+
+
+def _learn_motion(assembler: FrameAssembler, reader: BagReader, rig: CameraRig) -> None:
+    for name, message in _motion_messages(reader, rig.odometry_topic):
+        if name == rig.odometry_topic:
+            assembler.add_odometry(message)
+        else:
+            assembler.add_transforms(message, name == "/tf_static")
+
+
+def _image_sets(assembler: FrameAssembler, reader: BagReader, rig: CameraRig) -> Iterator[ImageSet[Any]]:
+    by_topic = {camera.image_topic: camera.name for camera in rig.cameras}
+    infos = {camera.camera_info_topic: camera.name for camera in rig.cameras if camera.camera_info_topic}
+    now = 0
+    for topic, time, message in reader.messages([*by_topic, *infos]):
+        now = max(now, time)
+        if topic in infos:
+            assembler.add_camera_info(infos[topic], message)
+        else:
+            yield from assembler.add_image(by_topic[topic], message, now)
+    yield from assembler.flush()
 
 
 def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | Path | str | None = None,
