@@ -87,16 +87,21 @@ class PointmapEngine:
         if blind:
             notes.append(f"no other view shows the same space as {', '.join(blind)} from another place: no depth there")
         if pairs:
-            placement = self._place(members, pairs, len(frame.views), paired)
-            found, more = self._estimates(placement, members, paired, len(frame.views))
-            notes += more
+            placed, without = self._place(members, pairs, len(frame.views), paired)
+            for placement in placed:
+                found |= self._estimates(placement, paired, len(frame.views))
+                notes += self._doubts(placement, members, paired, len(frame.views))
+            for reason in sorted(set(without.values())):
+                lost = [members[paired[place]].view.name for place in sorted(without)
+                        if without[place] == reason and paired[place] < len(frame.views)]
+                notes += [f"no depth of {', '.join(lost)}: {reason}"] if lost else []
         depths = tuple(depth_view(view, found.get(number), self.config.max_depth, self.config.min_confidence)
                        for number, view in enumerate(frame.views))
         return Geometry(depths, tuple(notes))
 
     def _place(self, members: Sequence[Member], pairs: Sequence[tuple[int, int]], present: int,
-               paired: Sequence[int]) -> Placement:
-        """Predict and align; the numbers of the placement are places in ``paired``."""
+               paired: Sequence[int]) -> tuple[list[Placement], dict[int, str]]:
+        """Predict and align; numbers of images are places in ``paired``."""
         edges = both_ways([*pairs, *remembered_pairs(members, self._memory, present)])
         chosen = {number: place for place, number in enumerate(paired)}
         used = [members[number] for number in paired]
@@ -104,29 +109,29 @@ class PointmapEngine:
         maps = self._memory.predict(self.network, used, edges, self.config.memory << 20)
         return place_views(maps, [one.camera for one in used], torch_masks(used), self.trust, self._settings)
 
-    def _estimates(self, placement: Placement, members: Sequence[Member], paired: Sequence[int],
-                   present: int) -> tuple[dict[int, Estimate], list[str]]:
-        """Estimates of the views of the present by number, and notes on what limits them."""
-        pairs, scene = placement.pairs, placement.scene
-        lost = [members[paired[place]].view.name for place in placement.left_out if paired[place] < present]
-        notes = [f"no depth of {', '.join(lost)}: {placement.reason}"] if lost else []
-        if pairs is None or scene is None:
-            return {}, notes
-        if not np.isfinite(placement.scale_doubt) or placement.scale_doubt > 2.0:
-            return {}, [*notes, "no depth: the pairs contradict the known distances between the cameras altogether"]
-        if placement.scale_doubt > _SCALE_IN_DOUBT:
-            notes.append(f"the metre is in doubt by {100 * placement.scale_doubt:.0f} %: the pairs and the known "
-                         "distances between the cameras fit badly")
+    def _estimates(self, placement: Placement, paired: Sequence[int], present: int) -> dict[int, Estimate]:
+        """Estimates of the views of the present by number."""
         found: dict[int, Estimate] = {}
         for own, place in enumerate(placement.images):
-            number = paired[place]
-            if number >= present:
-                continue
-            degrees, metres = scene.pose_deviation[own]
-            distance = float(np.nanmedian(scene.depth[own]))
-            off = float(np.hypot(np.radians(degrees), metres / max(distance, 1.0)))
-            found[number] = estimate(pairs, scene, own, (placement.scale_doubt, off))
+            if paired[place] < present:
+                degrees, metres = placement.scene.pose_deviation[own]
+                distance = float(np.nanmedian(placement.scene.depth[own]))
+                off = float(np.hypot(np.radians(degrees), metres / max(distance, 1.0)))
+                found[paired[place]] = estimate(placement.pairs, placement.scene, own, (placement.scale_doubt, off))
+        return found
+
+    def _doubts(self, placement: Placement, members: Sequence[Member], paired: Sequence[int],
+                present: int) -> list[str]:
+        """Plain sentences on what limits a group."""
+        now = {own: members[paired[place]].view.name for own, place in enumerate(placement.images)
+               if paired[place] < present}
+        notes = []
+        if now and placement.scale_doubt > _SCALE_IN_DOUBT:
+            notes.append(f"depth of {', '.join(now.values())}: the metre is in doubt by "
+                         f"{100 * placement.scale_doubt:.0f} %, pairs and known distances between cameras fit badly")
+        for own, name in now.items():
+            degrees, metres = placement.scene.pose_deviation[own]
             if self.trust.contradiction((degrees, metres)) > _CONTRADICTED:
-                notes.append(f"the images contradict the pose of {members[number].view.name}: they say {degrees:.1f} "
-                             f"deg and {metres:.2f} m off")
-        return found, notes
+                notes.append(f"the images contradict the pose of {name}: they say {degrees:.1f} deg and {metres:.2f} m "
+                             "off")
+        return notes

@@ -1,7 +1,4 @@
-"""Pairs of a window of views into one metric scene by global alignment, with what is known of the cameras as priors.
-
-Views that share nothing usable with any other are left out and named, the rest is aligned without them.
-"""
+"""Pairs of a window of views into metric scenes by global alignment, with what is known of the cameras as priors."""
 
 from __future__ import annotations
 
@@ -20,27 +17,30 @@ from ..pointmap.pairs import PairPointmaps
 from ..pointmap.registration import REGISTRATION_SAMPLES, register
 from ..pointmap.samples import take_samples
 from ..pointmap.scene import AlignedScene
-from ..pointmap.view_graph import components
+from ..pointmap.view_graph import Edge, components
 from ..structures import InputError, Matrix
 from .known_cameras import KnownCamera
+from .pointmap_depth import disagreement
 from .pointmap_window import subset
 
 _SMALLEST_DOUBT = 1e-3
+_ALONE = "nothing usable in common with any other view"
+_UNFIT = 0.3
+"""Relative disagreement of its pairs about half of its pixels from which a view fits nothing."""
+_USELESS = 1.0
+"""Relative deviation of the metre beyond which a scene says nothing of distances."""
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """images: numbers of the aligned views, ascending, in the order of ``pairs`` and ``scene``.
+    """One group of views in metres. images: their numbers, ascending, in the order of ``pairs`` and ``scene``.
 
-    left_out: numbers of the views without a place. reason: why there is none, or no scene at all; empty = all placed.
     scale_doubt: relative deviation of the metre, see ``scale_doubt``.
     """
 
     images: tuple[int, ...]
-    pairs: PairPointmaps | None
-    scene: AlignedScene | None
-    left_out: tuple[int, ...]
-    reason: str
+    pairs: PairPointmaps
+    scene: AlignedScene
     scale_doubt: float
 
 
@@ -63,27 +63,59 @@ class Trust:
 
 
 def place_views(pairs: PairPointmaps, cameras: Sequence[KnownCamera], masks: Mapping[int, Tensor], trust: Trust,
-                settings: AlignmentSettings) -> Placement:
-    """Align; on failure again without the views that nothing usable joins to another. Never raises for bad pairs."""
-    everyone = tuple(range(pairs.images))
-    images, reason = everyone, ""
-    while True:
-        part = subset(pairs, images) if len(images) < len(everyone) else pairs
+                settings: AlignmentSettings) -> tuple[list[Placement], dict[int, str]]:
+    """Every group of views that pairs connect as a scene of its own, and why the other views have no place.
+
+    Groups are aligned apart, because the objective compares lengths: together, the deeper scene would shrink and the
+    other grow until known poses stop them. A group that cannot be aligned is tried again in the parts that pairs join
+    which agree in shape. Never raises for what the pairs say.
+    """
+    placed, without = [], {}
+    waiting = components(pairs.images, pairs.edges)
+    while waiting:
+        images = waiting.pop()
+        part = subset(pairs, images)
         own_masks = {new: masks[image] for new, image in enumerate(images) if image in masks}
-        known = trust.known([cameras[image] for image in images])
+        known = [cameras[image] for image in images]
         try:
-            scene = align(part, known, own_masks, settings)
+            scene = align(part, trust.known(known), own_masks, settings)
         except InputError as error:
-            left = _joined(part, own_masks, settings)
-            if len(left) in (0, len(images)):
-                return Placement((), None, None, everyone, _plain(error), float("inf"))
-            images, reason = tuple(images[number] for number in left), "it shares nothing usable with any other view"
+            parts = _joined(part, own_masks, settings)
+            if len(parts) == 1 and len(parts[0]) == len(images):
+                without.update(dict.fromkeys(images, _plain(error)))
+                continue
+            waiting += [[images[number] for number in group] for group in parts]
+            lonely = set(images) - {images[number] for group in parts for number in group}
+            without.update(dict.fromkeys(lonely, _ALONE))
             continue
-        if not scene.metric:
-            return Placement((), None, None, everyone, "the cameras lie too close together to say how long a metre is",
-                             float("inf"))
-        doubt = scale_doubt(part, scene, [camera.T_world_camera for camera in (cameras[k] for k in images)], own_masks)
-        return Placement(images, part, scene, tuple(sorted(set(everyone) - set(images))), reason, doubt)
+        unfit = [image for number, image in enumerate(images) if _spread(part, scene, number) > _UNFIT]
+        if unfit and len(unfit) < len(images):
+            without.update(dict.fromkeys(unfit, _ALONE))
+            rest = [image for image in images if image not in unfit]
+            groups = components(len(rest), _edges_among(pairs, rest))
+            without.update({rest[group[0]]: _ALONE for group in groups if len(group) == 1})
+            waiting += [[rest[number] for number in group] for group in groups if len(group) > 1]
+            continue
+        doubt = scale_doubt(part, scene, [camera.T_world_camera for camera in known], own_masks)
+        if not scene.metric or doubt > _USELESS:
+            without.update(dict.fromkeys(images, "known distances between the cameras do not tell how long a metre is"))
+        else:
+            placed.append(Placement(tuple(images), part, scene, doubt))
+    return placed, without
+
+
+def _edges_among(pairs: PairPointmaps, images: Sequence[int]) -> list[Edge]:
+    """The pairs among some images, in the numbers of their places."""
+    number = {image: place for place, image in enumerate(images)}
+    return [(number[i], number[j]) for i, j in pairs.edges if i in number and j in number]
+
+
+def _spread(pairs: PairPointmaps, scene: AlignedScene, image: int) -> float:
+    """Median over the pixels of an image of how far its pairs disagree, relative; infinite where nothing is known."""
+    depth = torch.from_numpy(scene.depth[image]).to(pairs.device)
+    off = disagreement(pairs, scene, image, torch.where(depth > 0, depth, torch.full_like(depth, float("nan"))))
+    off = off[torch.isfinite(off)]
+    return float(off.median()) if len(off) else float("inf")
 
 
 def _plain(error: InputError) -> str:
@@ -93,28 +125,16 @@ def _plain(error: InputError) -> str:
             "disconnected": "no views share anything usable"}.get(error.reason, str(error))
 
 
-def _joined(pairs: PairPointmaps, masks: Mapping[int, Tensor], settings: AlignmentSettings) -> list[int]:
-    """Images that a usable pair joins to another."""
-    sure = [image for image in range(pairs.images) if _has_confidence(pairs, image, masks.get(image))]
-    if len(sure) < 2 or not _has_pairs(pairs, sure):
-        return []
-    if len(sure) < pairs.images:
-        return sorted({sure[new] for edge in subset_edges(pairs, sure) for new in edge})
-    samples = take_samples(pairs, settings.samples, masks)
-    registration = register(samples)
-    agreement = torch.minimum(registration.agreement[samples.by_slot(1)], registration.agreement[samples.by_slot(2)])
-    usable = [edge for edge, share in zip(pairs.edges, agreement.tolist(), strict=True) if share > settings.agreement]
-    return sorted(image for group in components(pairs.images, usable) if len(group) > 1 for image in group)
-
-
-def subset_edges(pairs: PairPointmaps, images: Sequence[int]) -> list[tuple[int, int]]:
-    """The pairs among some images, in the numbers of their places in ``images``."""
-    number = {image: new for new, image in enumerate(images)}
-    return [(number[i], number[j]) for i, j in pairs.edges if i in number and j in number]
-
-
-def _has_pairs(pairs: PairPointmaps, images: Sequence[int]) -> bool:
-    return bool(subset_edges(pairs, images))
+def _joined(pairs: PairPointmaps, masks: Mapping[int, Tensor], settings: AlignmentSettings) -> list[list[int]]:
+    """Groups of two images and more that usable pairs join."""
+    sure = {image for image in range(pairs.images) if _has_confidence(pairs, image, masks.get(image))}
+    usable = [edge for edge in pairs.edges if sure >= set(edge)]
+    if len(sure) == pairs.images:
+        samples = take_samples(pairs, settings.samples, masks)
+        found = register(samples).agreement
+        agreement = torch.minimum(found[samples.by_slot(1)], found[samples.by_slot(2)]).tolist()
+        usable = [edge for edge, share in zip(pairs.edges, agreement, strict=True) if share > settings.agreement]
+    return [group for group in components(pairs.images, usable) if len(group) > 1]
 
 
 def _has_confidence(pairs: PairPointmaps, image: int, mask: Tensor | None) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -18,7 +18,7 @@ from ..pointmap.pairs import PairPointmaps
 from ..pointmap.view_graph import Edge
 from ..structures import Matrix
 from .known_cameras import KnownCamera
-from .sources import choose_sources
+from .sources import Source, choose_sources
 from .views import PreparedFrame, View, relative_pose
 
 Key = tuple[int, str]
@@ -65,20 +65,16 @@ def choose_window(frame: PreparedFrame, keyframes: Sequence[PreparedFrame], neig
     of the present with others, each as (larger, smaller) number.
 
     neighbours: others that each view of the present is paired with, by what overlap and parallax they add. earlier:
-    views of keyframes that take part at most; those that add most stay. complete: every view of the present with all.
+    views of keyframes that take part at most; the best of every view of the present come first. complete: every view
+    of the present with all.
     """
     if complete:
         past = [(key, view) for key in keyframes for view in key.views]
         views = [(frame, view) for view in frame.views] + past[max(0, len(past) - earlier):]
         return views, [(j, i) for i in range(len(frame.views)) for j in range(i + 1, len(views))]
     wanted = {view.name: choose_sources(frame, view, keyframes, neighbours) for view in frame.views}
-    worth: dict[Key, float] = {}
-    for sources in wanted.values():
-        for source in sources:
-            if source.frame is not frame:
-                key = source.frame.stamp, source.view.name
-                worth[key] = worth.get(key, 0.0) + source.worth
-    kept = set(sorted(worth, key=lambda key: (-worth[key], -key[0], key[1]))[:earlier])
+    kept = _earlier({name: [source for source in sources if source.frame is not frame]
+                     for name, sources in wanted.items()}, earlier)
     views = [(frame, view) for view in frame.views]
     views += [(key, view) for key in keyframes for view in key.views if (key.stamp, view.name) in kept]
     number = {(of.stamp, view.name): place for place, (of, view) in enumerate(views)}
@@ -89,6 +85,17 @@ def choose_window(frame: PreparedFrame, keyframes: Sequence[PreparedFrame], neig
             if other is not None:
                 pairs.add((max(place, other), min(place, other)))
     return views, sorted(pairs)
+
+
+def _earlier(wanted: Mapping[str, Sequence[Source]], most: int) -> set[Key]:
+    """The earlier views that stay: first the best of every view of the present, then the second best, and so on."""
+    kept: dict[Key, None] = {}
+    for rank in range(max(map(len, wanted.values()), default=0)):
+        ranked = [sources[rank] for sources in wanted.values() if len(sources) > rank]
+        for source in sorted(ranked, key=lambda source: -source.worth):
+            if len(kept) < most:
+                kept[source.frame.stamp, source.view.name] = None
+    return set(kept)
 
 
 def member(present: PreparedFrame, frame: PreparedFrame, view: View, size: tuple[int, int]) -> Member:

@@ -84,7 +84,7 @@ class Street:
         clouds, sure = [], []
         for number, image in zip(numbers, (first, second), strict=True):
             size = image.shape[1:]
-            K = np.diag((size[1] / WIDTH, size[1] / WIDTH, 1.0)) @ np.array([[FOCAL, 0, 0], [0, FOCAL, 0], [0, 0, 1.0]])
+            K = np.diag((FOCAL * size[1] / WIDTH, FOCAL * size[0] / HEIGHT, 1.0))
             K[:2, 2] = size[1] / 2 - 0.5, size[0] / 2 - 0.5
             pose, elsewhere = self.truth[number]
             depth = cast(pose, K, size)
