@@ -82,16 +82,10 @@ def compute_capabilities() -> tuple[str, ...]:
 
 
 def set_target(config: trt.IBuilderConfig, compute_capability: str) -> None:
-    """Build for a kind of GPU. The classic TensorRT always builds for the GPU in the machine.
-
-    Raises InputError('backend') for a compute capability that TensorRT-RTX has not.
-    """
+    """Build for a kind of GPU, one of ``compute_capabilities``. The classic TensorRT always builds for the GPU in the
+    machine. Raises InputError('backend') if TensorRT-RTX refuses."""
     if not installed().is_rtx:
         return
-    known = compute_capabilities()
-    if compute_capability not in known:
-        raise InputError("backend", f"{installed()} builds for compute capability {', '.join(known)}, not for "
-                         f"{compute_capability}: data-centre GPUs need the classic tensorrt")
     rtx: Any = config
     member = getattr(installed().module.ComputeCapability, "SM" + compute_capability.replace(".", ""))
     rtx.num_compute_capabilities = 1
