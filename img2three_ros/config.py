@@ -88,7 +88,7 @@ class PointmapConfig:
     checkpoint: str = setting("", "file or folder of the network; none comes with the package")
     size: int = setting(0, "long side of the images for the network, a multiple of 16; 0 = that of the checkpoint",
                         unit="px", low=0, high=2048)
-    window: int = setting(6, "views of earlier keyframes that take part at most, beside all of the present", low=0,
+    window: int = setting(12, "views of earlier keyframes that take part at most, beside all of the present", low=0,
                           high=48)
     pairs: str = setting("overlap", "overlap: each view of the present with those that show the same space with "
                          "parallax; complete: with all", choices=("overlap", "complete"))
@@ -112,7 +112,7 @@ class MapAnythingConfig:
 
     model: str = setting("facebook/map-anything-apache", "name on Hugging Face, or folder, of the network")
     size: int = setting(518, "long side of the images for the network, a multiple of 14", unit="px", low=56, high=2072)
-    window: int = setting(6, "views of earlier keyframes that take part at most, beside all of the present", low=0,
+    window: int = setting(12, "views of earlier keyframes that take part at most, beside all of the present", low=0,
                           high=48)
     poses: bool = setting(True, "tell the network the known poses; false = intrinsics alone")
     max_depth: float = setting(100.0, "depth beyond this is not given", unit="m", low=1.0)
