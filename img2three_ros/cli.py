@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .config import Config, nested_to_paths, set_thread_waiting, settings, with_overrides
 from .pointmap.command import align
+from .reconstruction.check_rig_command import CheckInstants, JsonFile
 from .reconstruction.images_command import (
     At,
     Baseline,
@@ -269,6 +270,27 @@ def train(context: typer.Context) -> None:
 
 
 app.command()(align)
+
+
+@app.command("check-rig")
+def check_rig(
+    bag: Bag, checkpoint: Checkpoint = None, instants: CheckInstants = 7, size: Size = None, file: JsonFile = None,
+    config: ConfigFile = None, override: Overrides = None, rig: Rig = None, cameras: Cameras = None,
+) -> None:
+    """Compare the calibration in a recording (CameraInfo, TF) with what its images say: which camera is turned or
+    zoomed otherwise than published. Exit code 1 if one is.
+
+    [bold]Examples[/]
+
+    img2three check-rig recording/ --checkpoint DUSt3R_ViTLarge_BaseDecoder_512_dpt.pth
+
+    img2three check-rig recording/ --checkpoint FILE --rig corrected.yaml --instants 15 --json rig.json
+    """
+    from .reconstruction.check_rig_command import check_rig_command
+
+    if not check_rig_command(bag, checkpoint, instants, size, file, _config(None, config, override), _progress, console,
+                             _names(cameras), rig):
+        raise typer.Exit(1)
 
 
 @app.command("rig-from-bag")

@@ -96,7 +96,8 @@ def write_image(path: Path, pixels: NDArray[np.uint8]) -> None:
     """(H, W, 3) uint8 RGB as the path ends. Raises InputError('output')."""
     make_folder(path.parent)
     try:
-        if not cv2.imwrite(str(path), np.ascontiguousarray(pixels[..., ::-1]), _QUALITY):
+        quality = _QUALITY if path.suffix.lower() in (".jpg", ".jpeg") else []
+        if not cv2.imwrite(str(path), np.ascontiguousarray(pixels[..., ::-1]), quality):
             raise OSError("the image library refused it")
     except (OSError, cv2.error) as error:
         raise InputError("output", f"'{path}' cannot be written: {error}") from error

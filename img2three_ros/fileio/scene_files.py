@@ -69,7 +69,7 @@ def surface_patch(points: NDArray[np.float32], depth: NDArray[np.float32], colou
 
     points: (H, W, 3) world; depth: (H, W), NaN = no point; colours: (H, W, 3). step: corners are so many pixels apart.
     """
-    points, depth, colours = points[::step, ::step], depth[::step, ::step].astype(np.float64), colours[::step, ::step]
+    points, depth, colours = points[::step, ::step], depth[::step, ::step], colours[::step, ::step]
     across, down = _joined(depth), _joined(depth.T).T
     diagonal = np.isfinite(depth[:-1, 1:]) & np.isfinite(depth[1:, :-1])
     number = np.full(depth.shape, -1)
@@ -86,13 +86,13 @@ def surface_patch(points: NDArray[np.float32], depth: NDArray[np.float32], colou
     return SurfacePatch(points[used], colours[used], faces.astype(np.int64))
 
 
-def _joined(depth: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _joined(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(H, W - 1) bool: whether a pixel and its right neighbour lie on one surface.
 
     A plane is linear in inverse depth, so the steps along it are alike, however steep it is seen: the road far away is
     whole. A larger step that its neighbours on both sides do not repeat is an edge.
     """
-    inverse = 1.0 / np.where(depth > 0, depth, np.nan)
+    inverse = 1.0 / np.where(depth > 0, depth, np.nan).astype(np.float64)
     step = np.diff(inverse, axis=1)
     with np.errstate(invalid="ignore"):
         relative = np.abs(step) / np.fmax(inverse[:, :-1], inverse[:, 1:])

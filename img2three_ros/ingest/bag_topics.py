@@ -95,10 +95,10 @@ def _discovered(reader: BagReader, topics: dict[str, TopicInfo]) -> tuple[RigCam
     names = camera_names([sibling.rsplit("/", 1)[0] for sibling in chosen])
     found = [RigCamera(name, info.name, sibling, info.message_type == COMPRESSED)
              for name, (sibling, info) in zip(names, chosen.items(), strict=True)]
-    return tuple(sorted(found, key=lambda camera: (not _looks_ahead(camera.name), camera.name)))
+    return tuple(sorted(found, key=lambda camera: (not looks_ahead(camera.name), camera.name)))
 
 
-def _looks_ahead(name: str) -> bool:
+def looks_ahead(name: str) -> bool:
     """The camera that looks ahead comes first, so that it is the reference whatever was recorded first."""
     return name.lower().split("_")[-1] in ("front", "forward", "center", "centre")
 

@@ -12,9 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ..fileio.rosbag import BagReader
+from ..fileio.rosbag import BagReader, TopicInfo
 from ..structures import CameraCalibration, InputError
-from .bag_topics import camera_info_topic, camera_names, find_cameras, find_odometry, image_preference, may_be_camera
+from .bag_topics import (
+    camera_info_topic,
+    camera_names,
+    find_cameras,
+    find_odometry,
+    image_preference,
+    looks_ahead,
+    may_be_camera,
+)
 from .camera_rig import CameraRig, RigCamera
 from .images import decode_image, is_compressed
 from .rig_file import load_rig
@@ -46,7 +54,7 @@ def known_intrinsics(calibration: CameraCalibration) -> bool:
 
 def _uncalibrated(reader: BagReader, cameras: Sequence[str] | None, error: InputError) -> CameraRig:
     """Every image topic, raw or compressed once. Raises the error if there is none, or not those asked for."""
-    chosen = {}
+    chosen: dict[str, TopicInfo] = {}
     for info in reader.topics().values():
         base = camera_info_topic(info.name)
         if may_be_camera(info) and (base not in chosen or image_preference(info) < image_preference(chosen[base])):
@@ -54,6 +62,7 @@ def _uncalibrated(reader: BagReader, cameras: Sequence[str] | None, error: Input
     names = camera_names([base.rsplit("/", 1)[0] for base in chosen])
     found = [RigCamera(name, info.name, "", info.message_type.endswith("CompressedImage"))
              for name, info in zip(names, chosen.values(), strict=True)]
+    found.sort(key=lambda camera: (not looks_ahead(camera.name), camera.name))
     if cameras:
         by_name = {key: camera for camera in found for key in (camera.name, camera.image_topic)}
         missing = [name for name in cameras if name not in by_name]

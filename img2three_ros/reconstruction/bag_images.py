@@ -86,7 +86,7 @@ def read_bag_images(bag: Path | str, config: Config, choice: Choice, instants: i
     frames = read_frames(bag, config, None, known, summary)
     chosen = choose_frames(_counted(frames, summary, progress), choice, wanted)
     undistort = Undistorter(config.prepare.max_half_angle)
-    images = tuple(_bag_image(image, frame, chosen.frames[0], instant, undistort)
+    images = tuple(bag_image(image, frame, chosen.frames[0], instant, undistort)
                    for instant, frame in enumerate(chosen.frames) for image in frame.images)
     notes = [str(problem) for problem in summary.problems if "no CameraInfo" not in str(problem)]
     if chosen.frames[0].missing:
@@ -107,7 +107,7 @@ class ChosenFrames:
 
 def choose_frames(frames: Iterable[Frame], choice: Choice, instants: int) -> ChosenFrames:
     """In one pass. Raises InputError('parameter') for an instant that is not there."""
-    earlier: deque[Frame] = deque(maxlen=max(instants - 1, 0))
+    earlier: deque[Frame] = deque(maxlen=instants)  # one more: the newest may be too near
     before: tuple[Frame, ...] = ()
     chosen, number, first = None, -1, 0
     for index, frame in enumerate(frames):
@@ -121,7 +121,7 @@ def choose_frames(frames: Iterable[Frame], choice: Choice, instants: int) -> Cho
             elif not earlier or apart(chosen, earlier[-1]):
                 earlier.append(chosen)
         chosen, number = frame, index
-        before = tuple(old for old in reversed(earlier) if apart(frame, old, 0.5))
+        before = tuple(old for old in reversed(earlier) if apart(frame, old, 0.5))[:instants - 1]
         if choice.frame == index:
             break
     if chosen is None:
@@ -149,7 +149,8 @@ def _counted(frames: Iterable[Frame], summary: BagSummary, progress: Callable[..
             progress(number + 1, max(summary.expected, number + 1))
 
 
-def _bag_image(image: CameraImage, frame: Frame, reference: Frame, instant: int, undistort: Undistorter) -> BagImage:
+def bag_image(image: CameraImage, frame: Frame, reference: Frame, instant: int, undistort: Undistorter) -> BagImage:
+    """Undistorted, with what is known of its camera; frame: that it is of, reference: the chosen one."""
     extrinsics = image.T_base_camera if np.isfinite(image.T_base_camera).all() else None
     T_world_camera = None
     if extrinsics is not None and image.T_odom_base is not None and reference.T_odom_base is not None:

@@ -69,7 +69,7 @@ def scaled(scene: AlignedScene, metres: Metres, confidence: float) -> Scaled:
                          f"{one.count} distances)" for one in known)
         return Scaled(scene, f"metres, from the known poses{': ' + said if said else ''}", known, notes)
     if known:
-        best, more = combined_scale(known)
+        best, more = combined_scale(known) if len(known) > 1 else (known[0], ())
         return _settled(scene, best, best.source, metres, (*notes, *more))
     if metres.metric_network:
         found = scale_from_metric_pairs(scene)
