@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from ..structures import CameraCalibration, InputError, Matrix
 
+SAMPLED_WHOLE = 1.6
+"""Up to this shrinking, bilinear sampling still counts every pixel (it looks at two in a row): averaging over areas costs
+five times as much and shows the same."""
 DISTORTION_LENGTHS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 
 
@@ -135,7 +138,10 @@ def undistortion_map(calibration: CameraCalibration, width: int, height: int,
 def averaged_size(calibration: CameraCalibration, width: int, height: int) -> tuple[int, int]:
     """(width, height) the source is averaged down to before it is undistorted to ``width`` x ``height``: about the new
     resolution, as sampling alone would alias."""
-    shrink = min(1.0, max(width / calibration.width, height / calibration.height) * 1.25)
+    ratio = max(width / calibration.width, height / calibration.height)
+    if ratio * SAMPLED_WHOLE >= 1.0:
+        return calibration.width, calibration.height
+    shrink = min(1.0, ratio * 1.25)
     return round(calibration.width * shrink), round(calibration.height * shrink)
 
 
@@ -178,7 +184,9 @@ class Undistorter:
         """Image (H, W, C) -> (h, w, C) as ``mapping`` says."""
         height, width = image.shape[:2]
         if mapping.source_size != (width, height):
-            image = np.asarray(cv2.resize(image, mapping.source_size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            wide, high = width / mapping.source_size[0], height / mapping.source_size[1]
+            how = cv2.INTER_LINEAR if max(wide, high) <= SAMPLED_WHOLE else cv2.INTER_AREA
+            image = np.asarray(cv2.resize(image, mapping.source_size, interpolation=how), dtype=np.uint8)
         if mapping.map_x is None or mapping.map_y is None:
             return image
         return np.asarray(cv2.remap(image, mapping.map_x, mapping.map_y, cv2.INTER_LINEAR), dtype=np.uint8)
