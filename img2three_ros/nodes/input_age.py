@@ -21,6 +21,11 @@ class InputAge:
         self._clock, self._warn = clock, warn
         self._warned = False
 
+    def age(self, stamp: int) -> float | None:
+        """Seconds since ``stamp`` (ns) by the clock of the node; None where the two have nothing in common."""
+        now = self._clock.now().nanoseconds
+        return (now - stamp) / NANOSECONDS if now and abs(now - stamp) <= FAR else None
+
     def refuses(self, topic: str, stamp: int, max_age: float) -> tuple[str, str] | None:
         """Reason and sentence if an image stamped ``stamp`` ns is refused; ``max_age`` in s, 0 = never.
 

@@ -50,6 +50,12 @@ class Mailbox(Generic[Item]):
             self._changed.notify()
             return old
 
+    def refuse(self, reason: str) -> None:
+        """Account for an item that does not even wait: received, and rejected for this reason."""
+        with self._changed:
+            self._received += 1
+            self._rejected[reason] += 1
+
     def take(self, timeout: float | None = None) -> Item | None:
         """Wait for an item and hold it until ``finish``; None after the timeout (s) or when closed."""
         with self._changed:

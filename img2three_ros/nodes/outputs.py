@@ -15,7 +15,7 @@ from ..structures import Reconstruction
 from .conversions import bounds_message, cloud_message, grid_message
 from .octomap_output import OctomapOutput
 from .parameters import NodeConfig
-from .qos import OnIncompatible, latched_qos, publisher_options, reliable_qos
+from .qos import OnIncompatible, latched_qos, output_qos, publisher_options
 
 CLOUDS: dict[str, Callable[[Reconstruction], Any]] = {
     "points": lambda result: dense_cloud(result.cloud),
@@ -29,15 +29,21 @@ CLOUDS: dict[str, Callable[[Reconstruction], Any]] = {
 class Outputs:
     """Lifecycle publishers below ``~/output``; silent while the node is inactive."""
 
-    def __init__(self, node: LifecycleNode, on_incompatible: OnIncompatible, octomap: bool = False) -> None:
+    def __init__(self, node: LifecycleNode, on_incompatible: OnIncompatible, config: NodeConfig) -> None:
         self._node, self._on_incompatible = node, on_incompatible
-        self._octomap = OctomapOutput(octomap, self._create)  # first: it alone can fail
-        self._clouds = {name: self._create(PointCloud2, name, reliable_qos(2)) for name in CLOUDS}
-        self._grid = self._create(OccupancyGrid, "occupancy_grid", reliable_qos(2))
+        promised = output_qos(config.promises.deadline, config.promises.lease)
+        self._octomap = OctomapOutput(config.octomap.publish, self._create)  # first: it alone can fail
+        self._clouds = {name: self._create(PointCloud2, name, promised) for name in CLOUDS}
+        self._grid = self._create(OccupancyGrid, "occupancy_grid", promised)
         self._bounds = self._create(Marker, "voxel_bounds", latched_qos())
 
-    def publish(self, result: Reconstruction, config: NodeConfig) -> None:
-        """Publish one frame, stamped with its reference stamp in its base frame. Called on the worker thread."""
+    def publish(self, result: Reconstruction, config: NodeConfig) -> list[str]:
+        """Publish one frame, stamped with its reference stamp in its base frame. Called on the worker thread.
+
+        Returns the names of the topics that somebody listens to: the others are left out.
+        """
+        heard = [name for name, publisher in (*self._clouds.items(), ("occupancy_grid", self._grid))
+                 if publisher.get_subscription_count() > 0]
         for name, publisher in self._clouds.items():
             if publisher.get_subscription_count() > 0:
                 publisher.publish(cloud_message(CLOUDS[name](result), result.stamp, result.base_frame))
@@ -45,6 +51,7 @@ class Outputs:
             self._grid.publish(grid_message(result.occupancy, result.stamp, result.base_frame,
                                             config.occupancy_grid))
         self._octomap.publish(result)
+        return heard
 
     def publish_bounds(self, config: NodeConfig, frame: str) -> None:
         """Publish (latched) where the grid ends."""

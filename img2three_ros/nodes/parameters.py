@@ -39,6 +39,16 @@ class StatusConfig:
 
 
 @dataclass(frozen=True)
+class PromiseConfig:
+    """What the outputs offer to consumers that ask for it (QoS); others need not care."""
+
+    deadline: float = setting(5.0, "offered deadline of the outputs: a consumer that asks for one is told when nothing "
+                              "came for so long; 0 = none", unit="s", low=0.0)
+    lease: float = setting(2.0, "offered liveliness of the outputs: a consumer that asks is told when this process has "
+                           "been gone for so long; 0 = never", unit="s", low=0.0)
+
+
+@dataclass(frozen=True)
 class NodeConfig(Config):
     """The configuration of the reconstruction, and what only the node needs to know."""
 
@@ -50,8 +60,18 @@ class NodeConfig(Config):
     image_transport: str = setting("auto", "auto takes what is published, raw before compressed",
                                    choices=("auto", "raw", "compressed"))
     required_cameras: tuple[str, ...] = setting((), "frames without all of these are rejected and reported as ERROR")
+    disabled_cameras: tuple[str, ...] = setting((), "cameras whose images are left out for now: unknown there",
+                                                dynamic=True)
+    max_rate: float = setting(0.0, "frames are reconstructed at most this often; 0 = as often as possible", unit="Hz",
+                              low=0.0, high=1000.0, dynamic=True)
     max_input_age: float = setting(0.0, "images older than this on arrival, or more than 1 s ahead of the clock, are "
                                    "rejected; 0 = never", unit="s", low=0.0, dynamic=True)
+    max_output_delay: float = setting(0.0, "results that are ready later than this after their stamp are not "
+                                      "published; 0 = all are", unit="s", low=0.0, dynamic=True)
+    warm_up: bool = setting(True, "run the engine once on blank images when configured, and test what it gives")
+    allowed_folders: tuple[str, ...] = setting((), "files that parameters name must lie in these folders (or in the "
+                                               "package); empty = anywhere")
+    promises: PromiseConfig = PromiseConfig()
     occupancy_grid: OccupancyGridConfig = field(default_factory=OccupancyGridConfig)
     octomap: OctomapConfig = field(default_factory=OctomapConfig)
     status: StatusConfig = field(default_factory=StatusConfig)
@@ -59,10 +79,17 @@ class NodeConfig(Config):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_cameras(self.cameras)
-        unknown = sorted(set(self.required_cameras) - set(self.cameras)) if self.cameras else []
-        if unknown:
-            raise InputError("parameter", f"required_cameras: {', '.join(unknown)} must be among cameras "
-                             f"({', '.join(self.cameras)})")
+        for name in ("required_cameras", "disabled_cameras"):
+            unknown = sorted(set(getattr(self, name)) - set(self.cameras)) if self.cameras else []
+            if unknown:
+                raise InputError("parameter", f"{name}: {', '.join(unknown)} must be among cameras "
+                                 f"({', '.join(self.cameras)})")
+        both = sorted(set(self.required_cameras) & set(self.disabled_cameras))
+        if both:
+            raise InputError("parameter", f"disabled_cameras: {', '.join(both)} is one of required_cameras")
+        if self.sync.min_cameras > len(self.cameras) > 0:
+            raise InputError("parameter", f"sync.min_cameras = {self.sync.min_cameras} exceeds the {len(self.cameras)} "
+                             "cameras")
 
 
 def check_cameras(cameras: tuple[str, ...]) -> None:

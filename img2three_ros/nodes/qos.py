@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
+    LivelinessPolicy,
     QoSProfile,
     ReliabilityPolicy,
     qos_policy_name_from_kind,
@@ -27,6 +29,16 @@ def sensor_qos(depth: int = 5) -> QoSProfile:
 def reliable_qos(depth: int = 2) -> QoSProfile:
     """Reliable and volatile: for outputs, serves every volatile subscriber."""
     return _profile(depth, ReliabilityPolicy.RELIABLE, DurabilityPolicy.VOLATILE)
+
+
+def output_qos(deadline: float, lease: float, depth: int = 2) -> QoSProfile:
+    """``reliable_qos`` that offers a deadline and automatic liveliness (s, 0 = none): matches who asks for neither."""
+    profile = reliable_qos(depth)
+    if deadline > 0.0:
+        profile.deadline = Duration(seconds=deadline)
+    if lease > 0.0:
+        profile.liveliness, profile.liveliness_lease_duration = LivelinessPolicy.AUTOMATIC, Duration(seconds=lease)
+    return profile
 
 
 def latched_qos(depth: int = 1) -> QoSProfile:

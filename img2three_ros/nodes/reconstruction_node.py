@@ -15,11 +15,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
-from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
@@ -28,24 +25,30 @@ from ..ingest.frame_assembler import FrameAssembler
 from ..ingest.rig import CameraRig, load_rig
 from ..ingest.synchronizer import ImageSet
 from ..structures import Frame, InputError, Reconstruction
+from .allowed_files import check_files
 from .camera_inputs import CameraInputs, camera_topics, named_rig, odometry_topic
 from .complaints import Complaints
 from .conversions import NANOSECONDS, stamp_ns
+from .engine import Engine, load_engine, load_pipeline
 from .input_age import InputAge
 from .mailbox import Mailbox
+from .managed_node import SUCCESS, ManagedNode
+from .motion_inputs import MotionInputs, transform_message
 from .outputs import Outputs
 from .parameters import NodeConfig, changed, check_cameras, declare
-from .qos import latched_qos, reliable_qos, sensor_qos, subscribe
+from .rate_limit import RateLimit
 from .reporter import Reporter
 from .spin import run_node
 from .stepping_stones import SteppingStones
+from .time_watch import TimeWatch
 from .worker import Pipeline, ReconstructionWorker
 
 POLL_PERIOD, GRAPH_PERIOD = 0.02, 0.25
 """Seconds between looks at waiting image sets, and at who publishes what."""
 ODOMETRY_PATIENCE = 0.1
-"""Seconds an image set may wait on the worker for odometry to reach its stamps."""
-SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+"""Seconds an image set may wait on the worker for odometry or TF to reach its stamps."""
+DEACTIVATION_PATIENCE = 20.0
+"""Seconds a reconstruction under way may take to end; longer is an error, which abandons it."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,8 @@ class Work:
     received: float
 
 
-def load_pipeline(config: Config) -> Pipeline:
-    """The real thing; imports torch, so only when configured."""
-    from ..reconstruction.pipeline import ReconstructionPipeline
-
-    return ReconstructionPipeline(config)
-
-
-class ReconstructionNode(LifecycleNode):
-    """Configure: parameters, rig, engine. Activate: subscribe, work, publish. Deactivate: drop what waits.
+class ReconstructionNode(ManagedNode):
+    """Configure: parameters, rig, engine, warm-up. Activate: subscribe, work, publish. Deactivate: drop what waits.
 
     make_pipeline: what reconstructs; tests give a fake. Raises InputError for parameters that cannot be used.
     """
@@ -75,99 +71,65 @@ class ReconstructionNode(LifecycleNode):
         self._make_pipeline = make_pipeline
         self._complaints = Complaints(self.get_logger().warning)
         self._input_age = InputAge(self.get_clock(), self.get_logger().warning)
-        self._pipeline: Pipeline | None = None
+        self._engine: Engine | None = None
+        self._outputs: Outputs | None = None
         self._worker: ReconstructionWorker[Work] | None = None
         self._inputs: CameraInputs | None = None
-        self._subscriptions_of_motion: list[Any] = []
+        self._motion: MotionInputs | None = None
         self._timers_of_activity: list[Any] = []
         self._mailbox: Mailbox[Work] = Mailbox()
         self._stones: SteppingStones[Work] = SteppingStones()
-        self._reporter = Reporter(self, self.config, self._complaints)
+        self._rate_limit = RateLimit()
+        self._time = TimeWatch(self, self.config.sync.time_jump, self.config.sync.forward_jump, self._on_clock_jump)
+        self._reporter = Reporter(self, self.config, self._complaints, self._time)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(self.config.status.period, self._report, clock=self._steady)
+        self.create_timer(self.config.status.period, self._reporter.publish, clock=self._steady)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.add_on_set_parameters_callback(self._on_parameters)
-        jump = Duration(nanoseconds=-max(1, round(self.config.sync.time_jump * NANOSECONDS)))
-        self._jumps = self.get_clock().create_jump_callback(
-            JumpThreshold(min_forward=None, min_backward=jump, on_clock_change=True), post_callback=self._on_clock_jump)
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the rig, load the engine, announce the outputs."""
-        return self._transition(self._configure, super().on_configure, state)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe and start to work."""
-        return self._transition(self._activate, super().on_activate, state)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop working; what waits is dropped."""
-        return self._transition(self._deactivate, super().on_deactivate, state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let go of the engine and withdraw the outputs."""
-        return self._transition(self._clean_up, super().on_cleanup, state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop whatever runs."""
-        return self._transition(self._shut_down, super().on_shutdown, state)
-
-    def close(self) -> bool:
-        """For the end of the process: False if a reconstruction is still under way."""
-        stopped = self._stop_working(timeout=0.8)
-        if self._worker is not None:
-            self._worker.abandon()
-        return stopped
-
-    def _transition(self, step: Callable[[], None], parent: Callable[[LifecycleState], TransitionCallbackReturn],
-                    state: LifecycleState) -> TransitionCallbackReturn:
-        # rclpy swallows exceptions of transition callbacks, so they are said here.
-        try:
-            step()
-        except InputError as error:
-            self.get_logger().error(str(error))
-            self._reporter.monitor.error(str(error), failed=True)
-            return FAILURE
-        except Exception as error:
-            self.get_logger().error(f"{type(error).__name__}: {error}\n{traceback.format_exc()}")
-            self._reporter.monitor.error(f"{type(error).__name__}: {error}", failed=True)
-            return FAILURE
-        result = parent(state)
-        self._report()
-        return result
-
-    def _configure(self) -> None:
+    def configure(self) -> None:
+        """Read the rig, load, warm up and test the engine, announce the outputs."""
         rig = load_rig(self.config.rig_file) if self.config.rig_file else None
+        check_files(self.config, self.config.allowed_folders, rig)
         cameras = self.config.cameras or (rig.names if rig is not None else ())
         if not cameras:
             raise InputError("parameter", "no cameras: set the parameter cameras (for example cameras:=[front]) or "
                              "rig_file")
         check_cameras(cameras)
-        replace(self.config, cameras=cameras)  # checks required_cameras against the cameras of the rig
+        replace(self.config, cameras=cameras)  # checks what names cameras against those of the rig
         self._topics = [camera_topics(self, name, rig, self.config.image_transport) for name in cameras]
         self._odometry_topic = odometry_topic(self, rig)
-        self._transform_message = _transform_message()
+        _check_extrinsics(rig, cameras)
+        known = named_rig(rig, self._topics, self._odometry_topic)
         self._make_assembler = partial(
-            FrameAssembler, cameras, self.config.sync, named_rig(rig, self._topics, self._odometry_topic),
-            base_frame=self.config.base_frame or None, odom_frame=self.config.odom_frame or None,
-            rectified=self.config.prepare.rectified, enough_pixels=self.config.prepare.pixels)
+            FrameAssembler, cameras, self.config.sync, known, base_frame=self.config.base_frame or None,
+            odom_frame=self.config.odom_frame or None, rectified=self.config.prepare.rectified,
+            enough_pixels=self.config.prepare.pixels)
         self._assembler = self._make_assembler()
-        self._check_extrinsics(rig, cameras)
-        self._pipeline = self._make_pipeline(self.config)
-        self._outputs = Outputs(self, self._on_incompatible, self.config.octomap.publish)
-        self._reporter.configured(self._assembler, self._pipeline)
+        self._reporter.configured(self._assembler)
+        try:
+            self._engine = self.in_background(partial(load_engine, self._make_pipeline, self.config, cameras, known))
+            self._outputs = Outputs(self, self._reporter.incompatible, self.config)
+        except Exception:
+            self.let_go()
+            raise
+        self._reporter.engine_loaded(self._engine.facts, self._engine.memory)
         self.get_logger().info(f"configured: engine {self.config.engine}, cameras {', '.join(cameras)}")
 
-    def _activate(self) -> None:
-        if self._worker is not None or self._pipeline is None:
-            raise InputError("busy", "the last reconstruction has not ended yet; try again in a few seconds")
+    def activate(self) -> None:
+        """Subscribe and start to work."""
+        if self._engine is None:
+            raise InputError("busy", "the node is not configured")
         self._mailbox, self._assembler = Mailbox(), self._make_assembler()
-        self._reporter.configured(self._assembler, self._pipeline)
-        self._worker = ReconstructionWorker(self._mailbox, self._pipeline, self)
+        self._rate_limit.reset()
+        self._reporter.configured(self._assembler)
+        self._worker = ReconstructionWorker(self._mailbox, self._engine.pipeline, self)
         self._worker.reset()
         self._worker.start()
+        told = self._reporter.incompatible
         self._inputs = CameraInputs(self, self._topics, self._guarded(self._on_image),
-                                    self._guarded(self._on_camera_info), self._on_incompatible)
-        self._subscriptions_of_motion = self._listen_to_motion()
+                                    self._guarded(self._on_camera_info), told)
+        self._motion = MotionInputs(self, self._assembler, self._odometry_topic, self._guarded, told)
         self._timers_of_activity = [
             self.create_timer(POLL_PERIOD, self._poll, clock=self._steady),
             self.create_timer(GRAPH_PERIOD, self._inputs.update, clock=self._steady)]
@@ -175,79 +137,107 @@ class ReconstructionNode(LifecycleNode):
         # Managed publishers speak only after the transition: the box is latched a moment later.
         self._timers_of_activity.append(self.create_timer(0.1, self._publish_bounds_once, clock=self._steady))
 
-    def _deactivate(self) -> None:
-        if not self._stop_working(timeout=20.0):
-            raise InputError("busy", "a reconstruction is still under way after 20 s")
+    def deactivate(self) -> None:
+        """Stop working; what waits is dropped."""
+        if not self._stop_working(DEACTIVATION_PATIENCE):
+            raise TimeoutError(f"a reconstruction is still under way after {DEACTIVATION_PATIENCE:g} s")
 
-    def _clean_up(self) -> None:
-        if self._pipeline is not None:
+    def clean_up(self) -> None:
+        """Let go of the engine and withdraw the outputs."""
+        if self._outputs is not None:
             self._outputs.destroy()
-        self._pipeline = None
+        release = self._engine.release if self._engine is not None else None
+        self._engine = self._outputs = None
         self._reporter.cleaned_up()
+        if release is not None:
+            release()
 
-    def _shut_down(self) -> None:
-        self._stop_working(timeout=5.0)
-        self._clean_up()
+    def shut_down(self) -> None:
+        """Stop whatever runs."""
+        if not self._stop_working(timeout=5.0):
+            self._abandon()
+        self.clean_up()
+
+    def let_go(self) -> None:
+        """After an error: a reconstruction that does not end is left to itself."""
+        if not self._stop_working(timeout=0.0):
+            self._abandon()
+        self.clean_up()
+
+    def transition_failed(self, text: str) -> None:
+        """Shown in the status until something succeeds."""
+        self._reporter.monitor.error(text, failed=True)
+
+    def transition_done(self) -> None:
+        """Show the new state at once."""
+        self._reporter.publish()
+
+    def close(self) -> bool:
+        """For the end of the process: False if a reconstruction, or loading, is still under way."""
+        stopped = self._stop_working(timeout=0.8)
+        if not stopped:
+            self._abandon()
+        return stopped and not self.unfinished
+
+    def _abandon(self) -> None:
+        if self._worker is not None:
+            self._worker.abandon()
+            self._worker = None
 
     def _stop_working(self, timeout: float) -> bool:
         """End inputs, timers and the worker. Returns False if it still works after the timeout (s)."""
         for timer in self._timers_of_activity:
             self.destroy_timer(timer)
-        for subscription in self._subscriptions_of_motion:
-            self.destroy_subscription(subscription)
-        if self._inputs is not None:
-            self._inputs.destroy()
-        self._timers_of_activity, self._subscriptions_of_motion, self._inputs = [], [], None
+        for inputs in (self._inputs, self._motion):
+            if inputs is not None:
+                inputs.destroy()
+        self._timers_of_activity, self._inputs, self._motion = [], None, None
         self._reporter.deactivated()
         if self._worker is None:
             return True
         self._discard(self._mailbox.clear("deactivated"), *self._stones.clear())
-        if not self._worker.stop(timeout):
-            return False
+        # A signal must not wait for a long timeout.
+        end = time.monotonic() + timeout
+        while not self._worker.stop(min(0.05, timeout)):
+            if time.monotonic() >= end or (timeout > 1.0 and not self.context.ok()):
+                return False
         self._worker = None
         return True
 
-    def _listen_to_motion(self) -> list[Any]:
-        def listen(kind: type, topic: str, callback: Callable[[Any], None], qos: Any) -> Any:
-            return subscribe(self, kind, topic, self._guarded(callback), qos, self._on_incompatible)
-
-        heard = [listen(Odometry, self._odometry_topic, self._assembler.add_odometry, sensor_qos(50))]
-        if self._transform_message is not None:
-            heard.append(listen(self._transform_message, "/tf",
-                                partial(self._assembler.add_transforms, static=False), reliable_qos(100)))
-            heard.append(listen(self._transform_message, "/tf_static",
-                                partial(self._assembler.add_transforms, static=True), latched_qos(100)))
-        return heard
-
     def _on_image(self, camera: str, topic: str, message: Any) -> None:
-        self._reporter.seen(camera)
-        refused = self._input_age.refuses(topic, stamp_ns(message.header.stamp), self.config.max_input_age)
+        stamp = stamp_ns(message.header.stamp)
+        self._reporter.seen(camera, stamp)
+        if camera in self.config.disabled_cameras:
+            self._reporter.drop(camera, "disabled")
+            return
+        refused = self._input_age.refuses(topic, stamp, self.config.max_input_age)
         if refused:
             self._reporter.drop(camera, *refused)
             return
         jumps = self._assembler.time_jumps
-        self._offer(self._assembler.add_image(camera, message, self._waiting_clock(), topic))
+        sets = self._assembler.add_image(camera, message, self._time.waiting(), topic)
         if self._assembler.time_jumps != jumps:
-            self.get_logger().warning(f"{topic}: the stamps of the images went back: everything is reset")
+            self._reporter.jumped(f"the stamps of the images jumped by {self._assembler.last_jump:+.2f} s")
+        self._offer(sets)
 
     def _on_camera_info(self, camera: str, topic: str, message: Any) -> None:
         self._assembler.add_camera_info(camera, message)
 
     def _poll(self) -> None:
-        self._offer(self._assembler.poll(self._waiting_clock()))
+        self._offer(self._assembler.poll(self._time.waiting()))
         self._reporter.complain()
-
-    def _waiting_clock(self) -> int:
-        """ns; what decides how long images wait for each other: a recording may be played at any speed."""
-        clock = self.get_clock()
-        return int(clock.now().nanoseconds) if clock.ros_time_is_active else time.monotonic_ns()
 
     def _offer(self, sets: Sequence[ImageSet[Any]]) -> None:
         for images in sets:
             if images.after_time_jump:
                 self._forget()
-            replaced = self._mailbox.put(Work(images, time.monotonic()))
-            self._discard(*(self._stones.add(replaced) if replaced is not None else ()))
+            work = Work(images, time.monotonic())
+            if self._rate_limit.allows(images.stamp, self.config.max_rate):
+                spare = self._mailbox.put(work)
+            else:
+                self._mailbox.refuse("max_rate")
+                spare = work
+            self._discard(*(self._stones.add(spare) if spare is not None else ()))
 
     def _discard(self, *works: Work | None) -> None:
         for work in works:
@@ -266,6 +256,7 @@ class ReconstructionNode(LifecycleNode):
 
     def assemble(self, item: Work) -> Frame:
         """Image set -> frame. Raises InputError if nothing usable, or no required camera, is in it."""
+        self._reporter.monitor.begun()
         deadline = item.received + ODOMETRY_PATIENCE
         while not self._assembler.ready(item.images) and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -287,11 +278,19 @@ class ReconstructionNode(LifecycleNode):
         return frames
 
     def deliver(self, item: Work, frame: Frame, result: Reconstruction) -> None:
-        """Publish a result, and the status if something changed."""
-        self._outputs.publish(result, self.config)
+        """Publish a result, and the status if something changed. Raises InputError if it is too late for that."""
+        age = self._input_age.age(frame.stamp)
+        waited = time.monotonic() - item.received
+        delay = waited if age is None else max(age, waited)
+        limit = self.config.max_output_delay
+        if limit and delay > limit:
+            self._reporter.monitor.late(delay, limit)
+            raise InputError("late_output", f"the result of {frame.stamp} ns was ready {delay:.2f} s after its stamp; "
+                             f"max_output_delay is {limit:g} s: not published")
+        topics = self._outputs.publish(result, self.config) if self._outputs is not None else ()
         now = self.get_clock().now().nanoseconds
         if self._reporter.monitor.published(frame, result, (now - frame.stamp) / NANOSECONDS,
-                                            time.monotonic() - item.received):
+                                            time.monotonic() - item.received, topics):
             self._reporter.publish_soon()
 
     def rejected(self, item: Work, error: InputError) -> None:
@@ -308,6 +307,10 @@ class ReconstructionNode(LifecycleNode):
         self._complaints.add("frame", "failure", f"frame at {item.images.stamp} ns: {text}\n{trace}")
         self._reporter.publish_soon()
 
+    def done(self, item: Work) -> None:
+        """Whatever became of it, the worker is free again."""
+        self._reporter.monitor.ended()
+
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._worker is not None
         response.message = "keyframes, occupancy and waiting images are forgotten" if response.success else "inactive"
@@ -316,13 +319,15 @@ class ReconstructionNode(LifecycleNode):
             self._forget()
         return response
 
-    def _on_clock_jump(self, jump: TimeJump) -> None:
+    def _on_clock_jump(self, seconds: float) -> None:
+        self._reporter.clock_jumps += 1
         if self._worker is not None:
-            self.get_logger().warning("the clock jumped: everything is reset")
             self._assembler.reset()
             self._forget()
+            self._reporter.jumped(f"the clock jumped by {seconds:+.2f} s")
 
     def _forget(self) -> None:
+        self._rate_limit.reset()
         if self._worker is not None:
             self._discard(self._worker.reset(), *self._stones.clear())
 
@@ -334,46 +339,36 @@ class ReconstructionNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=str(error))
         if config == self.config:  # parameters of others, such as qos_overrides
             return SetParametersResult(successful=True)
-        self.config = config
-        self._reporter.config = config
+        resized = config.occupancy != self.config.occupancy
+        self.config = self._reporter.config = config
         if self._worker is not None:
             self._worker.apply(lambda pipeline: pipeline.reconfigure(config))
-        elif self._pipeline is not None:
-            self._pipeline.reconfigure(config)
+            if resized and self._outputs is not None:
+                self._outputs.publish_bounds(config, self._assembler.base_frame)
+        elif self._engine is not None:
+            self._engine.pipeline.reconfigure(config)
         return SetParametersResult(successful=True)
 
-    def _on_incompatible(self, topic: str, policy: str) -> None:
-        self._complaints.add(topic, "incompatible_qos", f"{topic}: the other side's QoS does not fit in {policy}; "
-                             f"no message passes. Change its QoS, or ours with qos_overrides.{topic}")
-
-    def _report(self) -> None:
-        self._reporter.publish()
-
     def _publish_bounds_once(self) -> None:
-        self._outputs.publish_bounds(self.config, self._assembler.base_frame)
+        if self._outputs is not None:
+            self._outputs.publish_bounds(self.config, self._assembler.base_frame)
         self.destroy_timer(self._timers_of_activity.pop())
 
-    def _check_extrinsics(self, rig: CameraRig | None, cameras: Sequence[str]) -> None:
-        placed = [] if rig is None else [camera.name for camera in rig.cameras if camera.T_base_camera is not None]
-        lacking = [name for name in cameras if name not in placed]
-        if self._transform_message is None and lacking:
-            raise InputError("extrinsics", f"tf2_msgs is not installed, and no rig file places {', '.join(lacking)}: "
-                             "install tf2_msgs, or write a rig file with img2three rig-from-bag")
 
-
-def _transform_message() -> Any:
-    """tf2_msgs/TFMessage, or None where it does not exist. The tree of frames is our own: tf2_ros is not needed."""
-    try:
-        from tf2_msgs.msg import TFMessage
-    except ImportError:
-        return None
-    return TFMessage
+def _check_extrinsics(rig: CameraRig | None, cameras: Sequence[str]) -> None:
+    placed = [] if rig is None else [camera.name for camera in rig.cameras if camera.T_base_camera is not None]
+    lacking = [name for name in cameras if name not in placed]
+    if transform_message() is None and lacking:
+        raise InputError("extrinsics", f"tf2_msgs is not installed, and no rig file places {', '.join(lacking)}: "
+                         "install tf2_msgs, or write a rig file with img2three rig-from-bag")
 
 
 def start(make_pipeline: Callable[[Config], Pipeline] = load_pipeline) -> ReconstructionNode:
     """A node that is active already, unless ``autostart`` is off. Raises InputError if it cannot be."""
     node = ReconstructionNode(make_pipeline)
     if node.config.autostart and (node.trigger_configure() != SUCCESS or node.trigger_activate() != SUCCESS):
+        if not node.context.ok():  # told to stop while it started: what spins it will see
+            return node
         raise InputError("configuration", "the node could not be started, for the reason above")
     return node
 

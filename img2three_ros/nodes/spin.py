@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 import rclpy
@@ -14,6 +15,9 @@ from rclpy.node import Node
 
 from ..config import set_thread_waiting
 from ..structures import InputError
+
+PATIENCE = 1.7
+"""Seconds between being told to stop and the hard end of the process."""
 
 
 def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
@@ -29,6 +33,8 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     rclpy.init(args=None if args is None else list(args))
     node: Node | None = None
     code, stopped = 0, True
+    ended = threading.Event()
+    rclpy.get_default_context().on_shutdown(lambda: _end_hard_unless(ended))
     try:
         node = make_node()
         (spin or _spin)(node)
@@ -48,6 +54,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
         if node is not None:
             stopped = _put_away(node)
             node = None
+        ended.set()
         rclpy.try_shutdown()
     if not stopped:
         # Last resort: a reconstruction under way cannot be interrupted, and waiting for it would take seconds.
@@ -57,6 +64,16 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _end_hard_unless(ended: threading.Event) -> None:
+    """ROS has been shut down: if the process hangs, whatever holds it, it ends all the same. The shared memory that is
+    left behind then is cleared by the next process."""
+    def watch() -> None:
+        if not ended.wait(PATIENCE):
+            os._exit(0)
+
+    threading.Thread(target=watch, name="last resort", daemon=True).start()
 
 
 def handle_one(node: Node, seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
@@ -57,6 +58,10 @@ class Observer(Protocol[Item_contra]):
         """The reconstruction was at fault."""
         ...
 
+    def done(self, item: Item_contra) -> None:
+        """The worker is free again, whatever became of the item."""
+        ...
+
 
 class _Nobody:
     """Takes the observer's place when the worker is left to itself."""
@@ -74,6 +79,9 @@ class _Nobody:
         pass
 
     def failed(self, item: object, error: Exception) -> None:
+        pass
+
+    def done(self, item: object) -> None:
         pass
 
 
@@ -123,7 +131,10 @@ class ReconstructionWorker(Generic[Item]):
         while not self._mailbox.closed:
             item = self._mailbox.take(timeout=1.0)
             if item is not None:
-                self._mailbox.finish(self._work(item))
+                reason = "failure"  # unless it is known better: not even a fault in telling may end the thread
+                with contextlib.suppress(Exception):
+                    reason = self._work(item)
+                self._mailbox.finish(reason)
 
     def _work(self, item: Item) -> str:
         """Returns the reason why the item was rejected, or ''."""
@@ -147,4 +158,6 @@ class ReconstructionWorker(Generic[Item]):
             # The state may be half updated: unknown is better than wrong.
             self.apply(lambda pipeline: pipeline.reset())
             return "failure"
+        finally:
+            self._observer.done(item)
         return ""

@@ -1,6 +1,7 @@
 """The live node with a pipeline that does nothing but take time, or fail: what surrounds it is under test.
 
-Run as a program; FAKE_DELAY (s) and FAKE_FAIL (a count of frames that fail first) in the environment.
+Run as a program; FAKE_LOAD and FAKE_DELAY (s), FAKE_FAIL (a count of frames that fail first) and FAKE_UNSOUND (the
+warm-up gives points that are not finite) in the environment.
 """
 
 import os
@@ -21,11 +22,17 @@ class FakePipeline:
     device = "fake"
 
     def __init__(self, config: Config) -> None:
+        time.sleep(float(os.environ.get("FAKE_LOAD", "0")))
         self.config = config
         self.failures_left = int(os.environ.get("FAKE_FAIL", "0"))
         self.resets = 0
 
     def process(self, frame: Frame) -> Reconstruction:
+        if frame.stamp == 1:  # the warm-up
+            result = fake_result(frame)
+            if os.environ.get("FAKE_UNSOUND"):
+                result.cloud.points[0, 0] = np.nan
+            return result
         time.sleep(float(os.environ.get("FAKE_DELAY", "0")))
         if self.failures_left > 0:
             self.failures_left -= 1

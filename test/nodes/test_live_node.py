@@ -189,7 +189,7 @@ def test_failure_of_the_engine_is_reported_and_survived(namespace, tmp_path):
         assert vehicle.status["frames.rejected.failure"] == "4"
         assert vehicle.status["last_error"] == "RuntimeError: the engine broke"
         assert "the engine broke" in process.text
-        assert vehicle.status["last_output.notes"].startswith("resets=5")  # one at the start, one for each failure
+        assert vehicle.status["last_output.notes"].startswith("resets=6")  # warm-up, start, one for each failure
 
 
 def test_time_going_back_resets_and_goes_on(namespace, tmp_path):

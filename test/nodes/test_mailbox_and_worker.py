@@ -69,6 +69,9 @@ class Recorder:
     def rejected(self, item, error):
         self.rejections.append(item)
 
+    def done(self, item):
+        pass
+
     def failed(self, item, error):
         self.failures.append(item)
 

@@ -1,0 +1,46 @@
+"""The reconstruction as the node holds it: loaded, warmed up, tested, and what it says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..config import Config
+from ..ingest.camera_rig import CameraRig
+from .parameters import NodeConfig
+from .warm_up import blank_frame, self_test
+from .worker import Pipeline
+
+
+@dataclass(frozen=True)
+class Engine:
+    """facts: key-values that stay (device, backend, hashes of the weights). memory: device -> key-values now.
+    release: gives memory back once nobody holds the pipeline any more."""
+
+    pipeline: Pipeline
+    facts: Mapping[str, str]
+    memory: Callable[[str], Mapping[str, str]]
+    release: Callable[[], None]
+
+
+def load_pipeline(config: Config) -> Pipeline:
+    """The real thing; imports torch, so only when configured."""
+    from ..reconstruction.pipeline import ReconstructionPipeline
+
+    return ReconstructionPipeline(config)
+
+
+def load_engine(make_pipeline: Callable[[Config], Pipeline], config: NodeConfig, cameras: Sequence[str],
+                rig: CameraRig) -> Engine:
+    """Load, warm up and test. Raises InputError, or whatever the pipeline raises."""
+    pipeline = make_pipeline(config)
+    if config.warm_up:
+        self_test(pipeline, blank_frame(cameras, rig, config.base_frame or rig.base_frame))
+    facts = {"device": str(getattr(pipeline, "device", ""))}
+    if make_pipeline is not load_pipeline:
+        return Engine(pipeline, facts, lambda device: {}, lambda: None)
+    from ..reconstruction.engine_facts import engine_facts, memory_facts, release_memory
+    from ..reconstruction.pipeline import ReconstructionPipeline
+
+    assert isinstance(pipeline, ReconstructionPipeline)
+    return Engine(pipeline, {**facts, **engine_facts(pipeline, config)}, memory_facts, release_memory)
