@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ..structures import CameraCalibration, InputError, Matrix
 
 SAMPLED_WHOLE = 1.6
-"""Up to this shrinking, bilinear sampling still counts every pixel (it looks at two in a row): averaging over areas costs
-five times as much and shows the same."""
+"""Up to this shrinking, bilinear sampling still counts every pixel (it looks at two in a row): averaging over areas
+costs five times as much and shows the same."""
 DISTORTION_LENGTHS = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 
 
