@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from ..pointmap.pairs import PairPointmaps
 from ..pointmap.view_graph import Edge
 from ..structures import Matrix
 from .known_cameras import KnownCamera
-from .sources import Source, choose_sources
+from .sources import choose_sources
 from .views import PreparedFrame, View, relative_pose
 
 Key = tuple[int, str]
@@ -72,27 +72,32 @@ def choose_window(frame: PreparedFrame, keyframes: Sequence[PreparedFrame], neig
         past = [(key, view) for key in keyframes for view in key.views]
         views = [(frame, view) for view in frame.views] + past[max(0, len(past) - earlier):]
         return views, [(j, i) for i in range(len(frame.views)) for j in range(i + 1, len(views))]
-    wanted = {view.name: choose_sources(frame, view, keyframes, neighbours) for view in frame.views}
-    kept = _earlier({name: [source for source in sources if source.frame is not frame]
-                     for name, sources in wanted.items()}, earlier)
+    kept = _earlier(frame, keyframes, neighbours, earlier)
+    keyframes = [replace(key, views=tuple(view for view in key.views if (key.stamp, view.name) in kept))
+                 for key in keyframes]
     views = [(frame, view) for view in frame.views]
-    views += [(key, view) for key in keyframes for view in key.views if (key.stamp, view.name) in kept]
+    views += [(key, view) for key in keyframes for view in key.views]
     number = {(of.stamp, view.name): place for place, (of, view) in enumerate(views)}
     pairs = set()
     for place, view in enumerate(frame.views):
-        for source in wanted[view.name]:
-            other = number.get((source.frame.stamp, source.view.name))
-            if other is not None:
-                pairs.add((max(place, other), min(place, other)))
+        for source in choose_sources(frame, view, keyframes, neighbours):
+            other = number[source.frame.stamp, source.view.name]
+            pairs.add((max(place, other), min(place, other)))
     return views, sorted(pairs)
 
 
-def _earlier(wanted: Mapping[str, Sequence[Source]], most: int) -> set[Key]:
-    """The earlier views that stay: first the best of every view of the present, then the second best, and so on."""
+def _earlier(frame: PreparedFrame, keyframes: Sequence[PreparedFrame], neighbours: int, most: int) -> set[Key]:
+    """The earlier views that stay: first the best of every view of the present, then the second best, and so on.
+
+    Views of the present that have no other partner come first.
+    """
     kept: dict[Key, None] = {}
-    for rank in range(max(map(len, wanted.values()), default=0)):
-        ranked = [sources[rank] for sources in wanted.values() if len(sources) > rank]
-        for source in sorted(ranked, key=lambda source: -source.worth):
+    past = [([source for source in choose_sources(frame, view, keyframes, neighbours) if source.frame is not frame],
+             bool(choose_sources(frame, view, (), 1))) for view in frame.views]
+    for rank in range(neighbours):
+        ranked = [(accompanied, -sources[rank].worth, sources[rank]) for sources, accompanied in past
+                  if len(sources) > rank]
+        for *_, source in sorted(ranked, key=lambda item: item[:2]):
             if len(kept) < most:
                 kept[source.frame.stamp, source.view.name] = None
     return set(kept)
