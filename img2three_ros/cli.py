@@ -272,6 +272,32 @@ def train(context: typer.Context) -> None:
 app.command()(align)
 
 
+@app.command()
+def benchmark(
+    cameras: Annotated[str, typer.Option(help="numbers of cameras to measure, comma separated")] = "1,3,6",
+    backend: Annotated[str | None, typer.Option(help="runtime.backend: auto | torch | onnxruntime | tensorrt")] = None,
+    bag: Annotated[Path | None, typer.Option(help="recording; default: six simulated 1936 x 1216 JPEG cameras, made "
+                                             "once and kept")] = None,
+    engine: Engine = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write all figures here")] = None,
+    frames: Annotated[int, typer.Option(min=2, help="frames that count, for each number of cameras")] = 8,
+    live: Annotated[bool, typer.Option(help="also run the node and say what it costs beside its pipeline")] = True,
+    config: ConfigFile = None, override: Overrides = None,
+) -> None:
+    """Measure the whole way from images to messages, stage by stage, and against the common way of doing it.
+
+    [bold]Examples[/]
+
+    img2three benchmark --json benchmark.json
+
+    img2three benchmark --bag recording/ --cameras 6 --backend onnxruntime --engine scene
+    """
+    from .demo.benchmark_command import run_benchmark_command
+
+    chosen = [*(override or []), *([f"runtime.backend={backend}"] if backend else [])]
+    run_benchmark_command(bag, cameras, _config(engine, config, chosen), json_file, frames, live, console, _progress)
+
+
 @app.command("check-rig")
 def check_rig(
     bag: Bag, checkpoint: Checkpoint = None, instants: CheckInstants = 7, size: Size = None, file: JsonFile = None,
@@ -323,15 +349,12 @@ def _config(engine: str | None, path: Path | None, overrides: list[str] | None) 
 
 def _core_settings(path: Path) -> dict[str, Any]:
     """Settings of a YAML file: plain, or a ROS parameter file, whose node-only parameters are left to the node."""
-    import yaml
-
+    from .fileio.yaml_files import read_yaml
     from .nodes.parameters import NodeConfig
 
-    try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError("parameter", f"config file '{path}' cannot be read: {error}") from error
-    if not isinstance(tree, dict):
+    tree = read_yaml(path, "parameter", "config file") or {}
+    if not isinstance(tree, dict) or any("ros__parameters" in node and not isinstance(node["ros__parameters"], dict)
+                                         for node in tree.values() if isinstance(node, dict)):
         raise InputError("parameter", f"config file '{path}' must hold a mapping of settings")
     ros = [node["ros__parameters"] for node in tree.values() if isinstance(node, dict) and "ros__parameters" in node]
     values = nested_to_paths(ros[0] if ros else tree)
@@ -341,12 +364,12 @@ def _core_settings(path: Path) -> dict[str, Any]:
 
 
 def _pair(text: str) -> tuple[str, Any]:
-    import yaml
+    from .fileio.yaml_files import parse_yaml
 
     path, equals, value = text.partition("=")
     if not equals:
         raise InputError("parameter", f"--set {text!r} must be PATH=VALUE, for example occupancy.voxel_size=0.2")
-    return path.strip(), yaml.safe_load(value)
+    return path.strip(), parse_yaml(value, "parameter", f"--set {text!r}")
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

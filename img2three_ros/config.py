@@ -70,8 +70,6 @@ class SceneConfig:
     """The ``scene`` engine: a learned network that matches views and completes from context."""
 
     weights: str = setting("", "safetensors file of the network; empty = the weights that come with the package")
-    precision: str = setting("auto", "arithmetic of the network: auto takes bf16 where the processor computes in it, "
-                             "else fp32", choices=("auto", "fp32", "bf16"))
     max_sources: int = setting(3, "source views matched against each reference view", low=1, high=12)
     neighbours: bool = setting(True, "match other cameras too; false = each camera only with its own keyframes")
     max_depth: float = setting(100.0, "depth beyond this (such as sky) is not given", unit="m", low=1.0)
@@ -327,9 +325,9 @@ def _checked(leaf: Setting, value: Any) -> Value:
         value = float(value)
     if kind is tuple and isinstance(value, (list, tuple)):
         value = tuple(value)
-    if type(value) is not kind:
-        raise InputError("parameter", f"parameter '{leaf.path}' = {value!r} must be of type {kind.__name__} "
-                         f"(default {leaf.value!r})")
+    if type(value) is not kind or (kind is tuple and not all(isinstance(item, str) for item in value)):
+        raise InputError("parameter", f"parameter '{leaf.path}' = {value!r} must be of type "
+                         f"{'list of texts' if kind is tuple else kind.__name__} (default {leaf.value!r})")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         below, above = leaf.low is not None and value < leaf.low, leaf.high is not None and value > leaf.high
         if below or above or not math.isfinite(value):

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..config import nested_to_paths
+from ..fileio.yaml_files import read_yaml
 from ..structures import InputError
 
 LIMITS = ("min", "max")
@@ -21,12 +20,7 @@ def load_requirements(path: Path) -> dict[str, Any]:
 
     Raises InputError for a missing or unreadable file.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("require", f"requirements file {path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError("require", f"requirements file {path} is not valid YAML: {error}") from error
+    tree = read_yaml(path, "require", "requirements file")
     if not isinstance(tree, Mapping) or not tree:
         raise InputError("require", f"requirements file {path} holds no thresholds; write for example "
                          "'depth.front.all.abs_rel: {max: 0.15}'")

@@ -12,6 +12,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ..fileio.folders import make_folder
+from ..fileio.yaml_files import read_yaml
 from ..geometry.transforms import from_quaternion_translation, quaternion
 from ..structures import CameraCalibration, InputError, Matrix
 from .camera_rig import CameraRig, RigCamera
@@ -20,14 +21,10 @@ from .camera_rig import CameraRig, RigCamera
 def load_rig(path: Path | str) -> CameraRig:
     """Read a rig file. Raises InputError('rig_file') naming file, key and remedy; unknown keys are errors."""
     path = Path(path)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         raise InputError("rig_file", f"no rig file at '{path}'; write one with "
-                         "'img2three rig-from-bag BAG --output rig.yaml'") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError("rig_file", f"rig file '{path}' cannot be read: {error}") from error
-    root = _Node(tree, str(path), "")
+                         "'img2three rig-from-bag BAG --output rig.yaml'")
+    root = _Node(read_yaml(path, "rig_file", "rig file"), str(path), "")
     root.only("base_frame", "odom_frame", "odometry_topic", "cameras")
     cameras = root.mapping("cameras")
     if not cameras.names():

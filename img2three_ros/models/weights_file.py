@@ -15,6 +15,9 @@ from torch import nn
 from ..fileio.checkpoints import read_checkpoint, write_checkpoint
 from ..structures import InputError
 
+_LARGEST = 16_384
+"""No number in the configuration of a network is larger; some of them count layers."""
+
 Network = TypeVar("Network", bound=nn.Module)
 Config = TypeVar("Config")
 
@@ -38,16 +41,17 @@ def load_network(path: Path, kind: type[Config], build: Callable[[Config], Netwo
         raise InputError("checkpoint", f"'{path}' holds no {called}: its metadata has no '{key}'")
     try:
         config = _built(kind, json.loads(checkpoint.metadata[key]))
-    except (TypeError, ValueError) as error:
+        with torch.device("meta"):  # what the file says of its network may be anything: first without memory
+            expected = build(config).state_dict()
+    except Exception as error:
         raise InputError("checkpoint", f"'{path}' is of another version of the {called}: {error}") from error
-    network = build(config)
-    expected = network.state_dict()
     for name in sorted(expected.keys() | checkpoint.tensors.keys()):
         wanted, given = (tuple(group[name].shape) if name in group else "nothing"
                          for group in (expected, checkpoint.tensors))
         if wanted != given:
             raise InputError("checkpoint", f"'{path}' is of another version of the {called}: '{name}' is {given} "
                              f"in the file and {wanted} in the network")
+    network = build(config)
     network.load_state_dict({name: tensor.to(torch.float32) if tensor.is_floating_point() else tensor
                              for name, tensor in checkpoint.tensors.items()})
     return network.eval().requires_grad_(False)
@@ -65,4 +69,6 @@ def _built(kind: type, values: Mapping[str, Any]) -> Any:
 def _value(kind: Any, value: Any) -> Any:
     if is_dataclass(kind):
         return _built(typing.cast(type, kind), value)
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, (int, float)) and not abs(value) <= _LARGEST:
+        raise ValueError(f"its configuration has the number {value:g}")
+    return tuple(_value(Any, item) for item in value) if isinstance(value, list) else value

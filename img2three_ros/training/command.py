@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from ..config import nested_to_paths, with_overrides
+from ..fileio.yaml_files import parse_yaml, read_yaml
 from ..structures import InputError
 from .settings import PointmapTrainConfig, SceneTrainConfig, TrainConfig
 
@@ -128,10 +128,7 @@ def read_settings(path: Path | None) -> dict[str, Any]:
     """Dotted paths and values of a YAML file. Raises InputError('parameter') if it cannot be read."""
     if path is None:
         return {}
-    try:
-        tree = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError("parameter", f"config file '{path}' cannot be read: {error}") from error
+    tree = read_yaml(path, "parameter", "config file") or {}
     if not isinstance(tree, Mapping):
         raise InputError("parameter", f"config file '{path}' must hold a mapping of settings")
     return nested_to_paths(tree)
@@ -151,4 +148,4 @@ def _pair(text: str) -> tuple[str, Any]:
     path, equals, value = text.partition("=")
     if not equals:
         raise InputError("parameter", f"--set {text!r} must be PATH=VALUE, for example optimizer.learning_rate=0.0005")
-    return path.strip(), yaml.safe_load(value)
+    return path.strip(), parse_yaml(value, "parameter", f"--set {text!r}")
