@@ -65,5 +65,5 @@ def test_a_file_without_thresholds_is_an_error(tmp_path, text, expected):
 
 
 def test_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(InputError, match=r"none\.yaml cannot be read"):
+    with pytest.raises(InputError, match=r"none\.yaml' cannot be read"):
         load_requirements(tmp_path / "none.yaml")
