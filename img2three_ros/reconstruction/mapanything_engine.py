@@ -100,8 +100,8 @@ class MapAnythingEngine:
         elif doubt > _SCALE_IN_DOUBT:
             notes.append(f"the metre is in doubt by {100 * doubt:.0f} %: the network and the known distances between "
                          "the cameras fit badly")
-        found = [self._estimate(one, prediction, max(doubt, _LEARNED_METRE) if one.view.name in blind
-                                or not np.isfinite(doubt) else doubt)
+        supposed = doubt if np.isfinite(doubt) else _LEARNED_METRE
+        found = [self._estimate(one, prediction, max(supposed, _LEARNED_METRE) if one.view.name in blind else supposed)
                  for one, prediction in zip(members[:len(frame.views)], predictions, strict=False)]
         return Geometry(tuple(depth_view(one.view, own, self.config.max_depth, self.config.min_confidence)
                               for one, own in zip(members, found, strict=False)), tuple(notes))
