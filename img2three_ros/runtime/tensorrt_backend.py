@@ -159,7 +159,11 @@ class _Graph:
     ) -> None:
         self._inputs, self._outputs = inputs, outputs()
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        enqueue(self._inputs, self._outputs, side)  # what TensorRT does once for new addresses is not recorded
+        side.synchronize()
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # other threads may go on
             enqueue(self._inputs, self._outputs, torch.cuda.current_stream())
 
     def replay(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
