@@ -95,7 +95,7 @@ def _watch_parts(pipeline: ReconstructionPipeline) -> dict[str, float]:
 
         return timed
 
-    engine.network.encode = watched("encode", engine.network.encode)
+    engine._encode = watched("encode", engine._encode)
     engine.network.estimate = watched("estimate", engine.network.estimate)
     engine.ego_mask.learn_frame = watched("ego mask", engine.ego_mask.learn_frame)
     if engine.space is not None:
@@ -120,7 +120,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         weights = _random_weights(Path(folder)) if options.random else options.weights
         frames = _apart(street_frames, options.frames + WARM_UP, options.width, options.height)
-        scene = {**shared, "engine": "scene", "scene.weights": weights, "scene.precision": options.precision}
+        scene = {**shared, "engine": "scene", "scene.weights": weights, "runtime.precision": options.precision}
         runs = {"sweep": {**shared, "engine": "sweep"}, "scene, depth alone": {**scene, "scene.space": False}}
         if not options.random:
             runs["scene"] = scene

@@ -24,8 +24,9 @@ def settings(tmp_path_factory):
     """A file of settings with small networks."""
     folder = tmp_path_factory.mktemp("weights")
     path = folder / "small.yaml"
-    path.write_text("engine: scene\ndevice: cpu\nthreads: 1\nprepare: {pixels: 4096}\nscene: {precision: fp32, "
-                    f"weights: {depth_weights(folder)}, space_weights: {scene_weights(folder)}}}\n"
+    path.write_text("engine: scene\ndevice: cpu\nthreads: 1\nprepare: {pixels: 4096}\n"
+                    "runtime: {backend: torch, precision: fp32}\n"
+                    f"scene: {{weights: {depth_weights(folder)}, space_weights: {scene_weights(folder)}}}\n"
                     "occupancy: {x_min: -8.0, x_max: 8.0, y_min: -6.0, y_max: 6.0}\n")
     return path
 

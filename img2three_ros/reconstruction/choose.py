@@ -29,7 +29,7 @@ def choose_engine(config: Config, device: torch.device) -> Engine:
     if config.engine == "scene":
         from .scene_engine import SceneEngine
 
-        return SceneEngine(config.scene, device)
+        return SceneEngine(config.scene, device, config.runtime)
     if config.engine == "pointmap":
         from .pointmap_engine import PointmapEngine, read_network
 

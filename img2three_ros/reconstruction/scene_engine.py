@@ -14,15 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import SceneConfig
+from ..config import RuntimeConfig, SceneConfig
 from ..models.depth_weights import load_depth_network
 from ..models.image_encoder import Features
 from ..models.matching import MatchGeometry
 from ..models.scene_network import lifted_views
 from ..models.scene_weights import load_scene_network
+from ..runtime.choose_backend import torch_precision
+from ..runtime.torch_backend import arithmetic
 from ..structures import InputError
 from .ego_mask import EgoMask
 from .keyframe_alignment import aligned_keyframes
+from .scene_encoder import SceneEncoder
 from .scene_memory import (
     SceneMemory,
     for_matching,
@@ -59,12 +62,13 @@ class SceneEngine:
     """Learned depth, see ``reconstruct``. Remembers features of a few frames and what it learned of the ego vehicle's
     outline. Not thread-safe."""
 
-    def __init__(self, config: SceneConfig, device: torch.device) -> None:
+    def __init__(self, config: SceneConfig, device: torch.device, runtime: RuntimeConfig) -> None:
         self.config, self.device = config, device
         self.network = load_depth_network(weights_file(config.weights)).to(device)
-        self.bf16 = computes_in_bf16(config.precision, device)
-        if self.bf16:  # the order in which bf16 convolutions work; fp32 ones on a CPU are slower in it
+        self._precision = torch_precision(runtime.precision, device)
+        if self._precision != "fp32":  # the order in which bf16 convolutions work; fp32 ones on a CPU are slower in it
             self.network.to(memory_format=torch.channels_last)
+        self.encode = SceneEncoder(self.network, runtime, device)
         self.ego_mask = EgoMask()
         self._memory = SceneMemory()
         self.space: SpaceBuilder | None = None
@@ -119,24 +123,24 @@ class SceneEngine:
         if self.space is not None:
             with timer.stage("lift"):
                 space = self.space.build(frame, views)
-        return Geometry(tuple(view.depth for view in views), notes, space, timer.milliseconds)
+        return Geometry(tuple(view.depth for view in views), (*notes, *self.encode.troubles), space,
+                        timer.milliseconds)
 
     def _encode(self, frame: PreparedFrame, views: Sequence[View]) -> list[Features]:
         """Features (1, C, h, w) of each view; the part that is matched is remembered."""
-        found = []
-        for view in views:
-            with self._arithmetic():
-                features = self.network.encode(padded_image(view.image)[None])
+        found = self.encode([padded_image(view.image) for view in views])
+        for view, features in zip(views, found, strict=True):
             self._memory.of(frame, view).matching = for_matching(features)
-            found.append(features)
         return found
 
     def _encode_sources(self, references: Sequence[_Reference]) -> None:
         """Features of sources that were never reconstructed (frames that were only observed)."""
-        for reference in references:
-            for source in reference.sources:
-                if self._memory.of(source.frame, source.view).matching is None:
-                    self._encode(source.frame, [source.view])
+        sources = {(source.frame.stamp, source.view.name): source
+                   for reference in references for source in reference.sources
+                   if self._memory.of(source.frame, source.view).matching is None}
+        for stamp in {stamp for stamp, _ in sources}:
+            of = [source for (at, _), source in sources.items() if at == stamp]
+            self._encode(of[0].frame, [source.view for source in of])
 
     def _batches(self, references: Sequence[_Reference]) -> list[list[_Reference]]:
         """References of one padded size, as many as the device works on together."""
@@ -197,7 +201,7 @@ class SceneEngine:
         return view.mask & self.ego_mask.mask(view)
 
     def _arithmetic(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
+        return arithmetic(self._precision, self.device)
 
 
 def weights_file(path: str) -> Path:
@@ -221,20 +225,3 @@ def _file_of(parameter: str, path: str, shipped: Path, instead: str) -> Path:
         raise InputError("checkpoint", f"weights of engine 'scene' are not installed ({shipped}): install the package "
                          f"anew, name a file ({parameter}), or {instead}")
     return shipped
-
-
-def computes_in_bf16(precision: str, device: torch.device) -> bool:
-    """Whether ``scene.precision`` means bfloat16 on this device: auto takes it where the processor computes in it."""
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device)[0] >= 8
-    return bool({"avx512_bf16", "amx_bf16"} & _processor_flags(Path("/proc/cpuinfo")))
-
-
-def _processor_flags(cpuinfo: Path) -> set[str]:
-    """What the first processor can do, as Linux lists it; empty elsewhere."""
-    if not cpuinfo.is_file():
-        return set()
-    lines = (line for line in cpuinfo.read_text().splitlines() if line.startswith("flags"))
-    return set(next(lines, "").partition(":")[2].split())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,11 +16,13 @@ from torch import Tensor
 
 from ..fileio.folders import make_folder
 from ..structures import InputError
+from .engine_files import write_whole
 from .exported import EXPORT_VERSION, ExportedNetwork, TensorSpec, read_exported
 from .libraries import onnx_library, onnxruntime_library, onnxscript_library
 from .parts import Part
 
 OPSET = 18
+_GRAPH = "img2three_graph_sha256"
 LARGEST_ERROR = 1e-3
 """Of an exported network against torch, both in float32; see ``relative_error``."""
 
@@ -39,7 +39,7 @@ def export_part(part: Part, path: Path, *, checked: bool = True) -> ExportedNetw
     outputs = tuple(TensorSpec(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
                     for name, tensor in zip(part.outputs, part.reference(part.samples()), strict=True))
     exported = ExportedNetwork(path, part.network, part.inputs, outputs, part.weights, part.normalisation, OPSET)
-    onnx.helper.set_model_props(model, exported.metadata())
+    onnx.helper.set_model_props(model, {**exported.metadata(), _GRAPH: _digest(model)})
     try:
         onnx.checker.check_model(model, full_check=True)
     except Exception as error:  # the checker has several kinds of errors of its own
@@ -60,9 +60,20 @@ def cached_export(part: Part, folder: Path, *, checked: bool = True) -> Exported
     if path.is_file():
         with suppress(InputError):
             found = read_exported(path)
-            if found.weights == part.weights and found.inputs == part.inputs and found.version == EXPORT_VERSION:
+            same = (found.network, found.weights, found.inputs) == (part.network, part.weights, part.inputs)
+            if same and found.version == EXPORT_VERSION and undamaged(path):
                 return found
     return export_part(part, path, checked=checked)
+
+
+def undamaged(path: Path) -> bool:
+    """Whether the network in an ONNX file of ``export_part`` is still the one that was written, to the last bit."""
+    model = onnx_library().load(str(path), load_external_data=False)
+    return any(entry.key == _GRAPH and entry.value == _digest(model) for entry in model.metadata_props)
+
+
+def _digest(model: Any) -> str:
+    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
 
 
 def export_key(part: Part) -> str:
@@ -115,19 +126,9 @@ def _check(part: Part, content: bytes) -> None:
 
 def _write(path: Path, content: bytes) -> None:
     make_folder(path.parent)
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        write_whole(path, content)
     except OSError as error:
-        if temporary is not None:
-            with suppress(OSError):
-                os.unlink(temporary)
         raise InputError("output", f"'{path}' cannot be written: {error}; choose another folder") from error
 
 

@@ -5,7 +5,6 @@ Inputs and outputs are torch's memory, bound without copies.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..structures import InputError
+from .engine_precision import half_precision
 from .exported import ExportedNetwork, TensorSpec
-from .libraries import onnx_library, onnxruntime_library
+from .libraries import onnxruntime_library
 
 _NUMPY = {"float32": np.float32, "float16": np.float16, "int64": np.int64, "bool": np.bool_}
 
@@ -76,7 +76,7 @@ def load_onnxruntime(exported: ExportedNetwork, precision: str, device: torch.de
     if precision == "fp16":
         if device.type == "cpu":
             raise InputError("backend", "onnxruntime on a CPU runs networks in fp32 or int8, not in fp16")
-        content = _half(exported.path)
+        content = half_precision(exported.path)
     elif precision not in ("fp32", "int8"):
         raise InputError("backend", f"onnxruntime runs networks in fp32, fp16 or int8, not in {precision}")
     options = runtime.SessionOptions()
@@ -94,11 +94,3 @@ def load_onnxruntime(exported: ExportedNetwork, precision: str, device: torch.de
                          "or cuDNN libraries do not load")
     return OnnxRuntimeBackend(session, exported, precision, device)
 
-
-def _half(path: Path) -> bytes:
-    """The network with float16 inside; what goes in and comes out stays as it is."""
-    from onnxruntime.transformers.float16 import convert_float_to_float16
-
-    model = convert_float_to_float16(onnx_library().load(str(path)), keep_io_types=True)
-    content: bytes = model.SerializeToString()
-    return content

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import settings
-from ..reconstruction.scene_engine import computes_in_bf16
+from ..runtime.choose_backend import torch_precision
 from ..structures import InputError
 from .checkpoint import Progress, load_training, save_training
 from .device import Processes, processes
@@ -76,7 +76,7 @@ class Trainer:
         self.values = {leaf.path: leaf.value for leaf in settings(config)}
         if (output / CHECKPOINT).is_file():
             self._resume()
-        self.bfloat16 = computes_in_bf16(config.precision, group.device)
+        self.bfloat16 = torch_precision(config.precision, group.device) == "bf16"
         self.journal = Journal(output, self.progress.step, task.parts, task.scores) if group.first else None
         self.held_out: list[Any] | None = None
 

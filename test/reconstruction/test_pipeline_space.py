@@ -32,7 +32,8 @@ def config(tmp_path_factory):
         path = folder / f"{logit}.safetensors"
         save_scene_network(path, network)
         return with_overrides(Config(), {
-            "engine": "scene", "device": "cpu", "threads": 1, "scene.weights": weights, "scene.precision": "fp32",
+            "engine": "scene", "device": "cpu", "threads": 1, "scene.weights": weights, "runtime.backend": "torch",
+            "runtime.precision": "fp32",
             "scene.space_weights": str(path), "prepare.pixels": SIZE[0] * SIZE[1], "occupancy.x_min": -8.0,
             "occupancy.x_max": 8.0, "occupancy.y_min": -6.0, "occupancy.y_max": 6.0, "occupancy.z_max": 1.4})
 

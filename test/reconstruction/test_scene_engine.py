@@ -5,7 +5,6 @@ the space around the vehicle in ``test_scene_engine_space``.
 """
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +12,15 @@ import torch
 from small_networks import depth_weights
 from sweep_scene import GROUND, camera_pose, frame, side_wall, view, wall
 
-from img2three_ros.config import Config, SceneConfig, with_overrides
+from img2three_ros.config import Config, RuntimeConfig, SceneConfig, with_overrides
 from img2three_ros.geometry.transforms import apply, from_xyz_rpy, inverse
 from img2three_ros.reconstruction import scene_engine
 from img2three_ros.reconstruction.choose import choose_engine
-from img2three_ros.reconstruction.scene_engine import SceneEngine, computes_in_bf16, weights_file
+from img2three_ros.reconstruction.scene_engine import SceneEngine, weights_file
 from img2three_ros.structures import InputError
 
 CPU = torch.device("cpu")
+FP32 = RuntimeConfig("torch", "fp32")
 SIZE = (64, 96)
 PLANES = [GROUND, side_wall(4.0), wall(12.0)]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,7 +33,7 @@ def weights(tmp_path_factory) -> str:
 
 @pytest.fixture
 def config(weights) -> SceneConfig:
-    return SceneConfig(weights=weights, precision="fp32", min_confidence=0.0, max_depth=200.0, space=False)
+    return SceneConfig(weights=weights, min_confidence=0.0, max_depth=200.0, space=False)
 
 
 @dataclass
@@ -45,18 +45,18 @@ class Watched:
     estimated: list = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        network = self.engine.network
-        encode, estimate = network.encode, network.estimate
+        network, encoder = self.engine.network, self.engine.encode
+        run, estimate = encoder._run, network.estimate
 
-        def watched_encode(images):
-            self.encoded.append(images)
-            return encode(images)
+        def watched_run(batch, size):
+            self.encoded.append(batch)
+            return run(batch, size)
 
         def watched_estimate(reference, sources, geometry):
             self.estimated.append((reference, sources, geometry))
             return estimate(reference, sources, geometry)
 
-        network.encode, network.estimate = watched_encode, watched_estimate
+        encoder._run, network.estimate = watched_run, watched_estimate
 
 
 def pose(x: float, yaw: float = 0.0) -> np.ndarray:
@@ -84,7 +84,7 @@ def assert_whole(depth) -> None:
 
 def test_every_view_gets_whole_depth_in_the_order_of_the_frame(config):
     views = [front(0.0, (64, 96), "b"), front(0.0, (80, 112), "a", y=0.3), front(0.0, (64, 96), "c", y=-0.3)]
-    geometry = SceneEngine(config, CPU).reconstruct(frame(1, views, None), [])
+    geometry = SceneEngine(config, CPU, FP32).reconstruct(frame(1, views, None), [])
     assert [depth.view.name for depth in geometry.depths] == ["b", "a", "c"]
     for depth in geometry.depths:
         assert_whole(depth)
@@ -94,7 +94,7 @@ def test_every_view_gets_whole_depth_in_the_order_of_the_frame(config):
 
 def test_the_network_is_told_where_each_pixel_lies_in_its_sources(config):
     """A point of the world falls where the matrices say, whatever the ego motion between the views."""
-    engine = Watched(SceneEngine(config, CPU))
+    engine = Watched(SceneEngine(config, CPU, FP32))
     earlier = frame(1, [front(0.0), front(0.0, (80, 112), "side", y=0.5, yaw=0.2)], pose(0.0))
     moved = pose(1.0, 0.05)
     now = frame(2, [view(PLANES, "front", camera_pose(), moved, size=SIZE, focal=80.0)[0]], moved)
@@ -126,7 +126,7 @@ def test_the_network_is_told_where_each_pixel_lies_in_its_sources(config):
 
 
 def test_features_of_smaller_sources_keep_their_place(config):
-    engine = Watched(SceneEngine(config, CPU))
+    engine = Watched(SceneEngine(config, CPU, FP32))
     small, large = front(0.0, (64, 96), "small", y=0.4), front(0.0, (80, 112), "large")
     engine.engine.reconstruct(frame(1, [large, small], None), [])
     features = {images.shape[2:]: engine.engine.network.encoder(images) for images in engine.encoded}
@@ -138,7 +138,7 @@ def test_features_of_smaller_sources_keep_their_place(config):
 
 
 def test_sources_of_two_sizes_are_joined_with_zeros(config):
-    engine = Watched(SceneEngine(config, CPU))
+    engine = Watched(SceneEngine(config, CPU, FP32))
     views = [front(0.0, (64, 96), "reference"), front(0.0, (64, 96), "left", y=0.4),
              front(0.0, (96, 128), "right", y=-0.4)]
     engine.engine.reconstruct(frame(1, views, None), [])
@@ -151,7 +151,7 @@ def test_sources_of_two_sizes_are_joined_with_zeros(config):
 
 
 def test_each_view_is_encoded_once(config):
-    engine = Watched(SceneEngine(config, CPU))
+    engine = Watched(SceneEngine(config, CPU, FP32))
     frames = drive(4)
     for index, now in enumerate(frames):
         engine.engine.reconstruct(now, frames[max(0, index - 2):index])
@@ -161,22 +161,22 @@ def test_each_view_is_encoded_once(config):
 
 def test_kept_features_give_the_same_depth_as_new_ones(config):
     frames = drive(3)
-    used = SceneEngine(config, CPU)
+    used = SceneEngine(config, CPU, FP32)
     for index, now in enumerate(frames):
         kept = used.reconstruct(now, frames[:index]).depths[0]
-    fresh = SceneEngine(config, CPU).reconstruct(frames[-1], frames[:-1]).depths[0]
+    fresh = SceneEngine(config, CPU, FP32).reconstruct(frames[-1], frames[:-1]).depths[0]
     assert torch.equal(kept.depth, fresh.depth) and torch.equal(kept.confidence, fresh.confidence)
 
 
 def test_another_source_changes_the_answer(config):
     frames = drive(3)
-    one = SceneEngine(config, CPU).reconstruct(frames[2], frames[1:2]).depths[0]
-    two = SceneEngine(config, CPU).reconstruct(frames[2], frames[:2]).depths[0]
+    one = SceneEngine(config, CPU, FP32).reconstruct(frames[2], frames[1:2]).depths[0]
+    two = SceneEngine(config, CPU, FP32).reconstruct(frames[2], frames[:2]).depths[0]
     assert not torch.equal(one.depth, two.depth)
 
 
 def test_frames_only_observed_are_encoded_when_needed(config):
-    engine = Watched(SceneEngine(config, CPU))
+    engine = Watched(SceneEngine(config, CPU, FP32))
     frames = drive(3)
     engine.engine.reconstruct(frames[2], frames[:2])
     assert len(engine.encoded) == 3
@@ -185,7 +185,7 @@ def test_frames_only_observed_are_encoded_when_needed(config):
 
 
 def test_reset_forgets(config):
-    engine = Watched(SceneEngine(config, CPU))
+    engine = Watched(SceneEngine(config, CPU, FP32))
     frames = drive(2)
     engine.engine.reconstruct(frames[0], [])
     engine.engine.reset()
@@ -195,7 +195,7 @@ def test_reset_forgets(config):
 
 def test_memory_is_bounded(config, monkeypatch):
     monkeypatch.setattr(scene_engine, "choose_sources", lambda *_: [])
-    engine = SceneEngine(config, CPU)
+    engine = SceneEngine(config, CPU, FP32)
     image = front(0.0, (32, 64))
     for stamp in range(40):
         engine.reconstruct(frame(stamp, [image], pose(0.0)), [])
@@ -204,7 +204,7 @@ def test_memory_is_bounded(config, monkeypatch):
 
 @pytest.mark.parametrize("views", [1, 2])
 def test_without_any_source_the_network_is_told_so(config, views):
-    engine = Watched(SceneEngine(config, CPU))
+    engine = Watched(SceneEngine(config, CPU, FP32))
     seen = [front(0.0), front(0.0, name="back", yaw=np.pi)][:views]
     geometry = engine.engine.reconstruct(frame(1, seen, pose(0.0)), [])
     assert all((told.sources == -1).all() for _, _, told in engine.estimated)
@@ -215,7 +215,7 @@ def test_without_any_source_the_network_is_told_so(config, views):
 
 
 def test_what_is_beside_the_image_is_told_to_be_nothing(config):
-    engine = Watched(SceneEngine(config, CPU))
+    engine = Watched(SceneEngine(config, CPU, FP32))
     image = front(0.0, (80, 112))
     image.mask[70:] = False
     depth = engine.engine.reconstruct(frame(1, [image], None), []).depths[0]
@@ -229,18 +229,18 @@ def test_what_is_beside_the_image_is_told_to_be_nothing(config):
 
 def test_limits_of_confidence_and_depth_decide_what_is_given(config):
     now = frame(1, [front(0.0)], None)
-    everything = SceneEngine(config, CPU).reconstruct(now, []).depths[0]
+    everything = SceneEngine(config, CPU, FP32).reconstruct(now, []).depths[0]
     half = float(everything.confidence.median())
-    sure = SceneEngine(replace(config, min_confidence=half), CPU).reconstruct(now, []).depths[0]
+    sure = SceneEngine(replace(config, min_confidence=half), CPU, FP32).reconstruct(now, []).depths[0]
     assert torch.equal(sure.valid, everything.confidence >= half)
     middle = float(everything.depth.median())
-    near = SceneEngine(replace(config, max_depth=middle), CPU).reconstruct(now, []).depths[0]
+    near = SceneEngine(replace(config, max_depth=middle), CPU, FP32).reconstruct(now, []).depths[0]
     assert 0.3 < near.valid.float().mean() < 0.7
     assert float(near.depth[near.valid].max()) <= middle * 1.0001 < float(near.depth[~near.valid].max()) * 1.0002
 
 
 def test_numbers_that_are_none_are_not_given(config):
-    engine = SceneEngine(config, CPU)
+    engine = SceneEngine(config, CPU, FP32)
     estimate = engine.network.estimate
 
     def broken(*arguments):
@@ -258,25 +258,11 @@ def test_numbers_that_are_none_are_not_given(config):
 
 def test_bf16_answers_like_fp32(config):
     frames = drive(2)
-    exact = SceneEngine(config, CPU).reconstruct(frames[1], frames[:1]).depths[0]
-    rough = SceneEngine(replace(config, precision="bf16"), CPU).reconstruct(frames[1], frames[:1]).depths[0]
+    exact = SceneEngine(config, CPU, FP32).reconstruct(frames[1], frames[:1]).depths[0]
+    rough = SceneEngine(config, CPU, RuntimeConfig("torch", "bf16")).reconstruct(frames[1], frames[:1]).depths[0]
     assert_whole(rough)
     assert not torch.equal(exact.depth, rough.depth)
     assert float((exact.depth / rough.depth).log().abs().median()) < 0.05
-
-
-@pytest.mark.parametrize(("flags", "expected"), [
-    ("fpu avx512f avx512_bf16 sse", True), ("fpu amx_bf16", True), ("fpu avx512f avx2", False)])
-def test_auto_takes_bf16_where_the_processor_has_it(monkeypatch, flags, expected):
-    monkeypatch.setattr(Path, "read_text", lambda _: f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: x\n")
-    monkeypatch.setattr(Path, "is_file", lambda _: True)
-    assert computes_in_bf16("auto", CPU) is expected
-    assert computes_in_bf16("bf16", CPU) and not computes_in_bf16("fp32", CPU)
-
-
-def test_auto_takes_fp32_where_nothing_is_known(monkeypatch):
-    monkeypatch.setattr(Path, "is_file", lambda _: False)
-    assert not computes_in_bf16("auto", CPU)
 
 
 def test_missing_weights_say_what_to_do(monkeypatch, tmp_path):

@@ -11,13 +11,14 @@ import torch
 from small_networks import GRID, depth_weights, scene_weights
 from sweep_scene import GROUND, camera_pose, frame, side_wall, view, wall
 
-from img2three_ros.config import SceneConfig
+from img2three_ros.config import RuntimeConfig, SceneConfig
 from img2three_ros.geometry.transforms import from_xyz_rpy
 from img2three_ros.reconstruction import scene_engine
 from img2three_ros.reconstruction.scene_engine import SceneEngine, space_weights_file
 from img2three_ros.structures import InputError
 
 CPU = torch.device("cpu")
+FP32 = RuntimeConfig("torch", "fp32")
 SIZE = (64, 96)
 PLANES = [GROUND, side_wall(4.0), wall(12.0)]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -26,8 +27,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def config(tmp_path_factory) -> SceneConfig:
     folder = tmp_path_factory.mktemp("weights")
-    return SceneConfig(weights=depth_weights(folder), space_weights=scene_weights(folder), precision="fp32",
-                       min_confidence=0.0, max_depth=200.0)
+    return SceneConfig(weights=depth_weights(folder), space_weights=scene_weights(folder), min_confidence=0.0,
+                       max_depth=200.0)
 
 
 def pose(x: float) -> np.ndarray:
@@ -40,7 +41,8 @@ def front(x: float, size=SIZE, name="front", y: float = 0.0):
 
 def test_without_space_none_is_given_and_no_weights_are_read(config, monkeypatch, tmp_path):
     monkeypatch.setattr(scene_engine, "SHIPPED_SPACE_WEIGHTS", tmp_path / "absent.safetensors")
-    assert SceneEngine(replace(config, space=False), CPU).reconstruct(frame(1, [front(0.0)], None), []).space is None
+    engine = SceneEngine(replace(config, space=False), CPU, FP32)
+    assert engine.reconstruct(frame(1, [front(0.0)], None), []).space is None
 
 
 def known(space, point) -> float:
@@ -52,8 +54,8 @@ def known(space, point) -> float:
 def test_the_space_is_given_and_depth_that_needs_no_correction_stays(config):
     views = [front(0.0, (64, 96), "b"), front(0.0, (80, 112), "a", y=0.3)]
     now = frame(1, views, pose(0.0))
-    plain = SceneEngine(replace(config, space=False), CPU).reconstruct(now, [])
-    found = SceneEngine(config, CPU).reconstruct(now, [])
+    plain = SceneEngine(replace(config, space=False), CPU, FP32).reconstruct(now, [])
+    found = SceneEngine(config, CPU, FP32).reconstruct(now, [])
     for one, other in zip(plain.depths, found.depths, strict=True):
         torch.testing.assert_close(one.depth, other.depth)
         torch.testing.assert_close(one.confidence, other.confidence)
@@ -70,7 +72,7 @@ def test_the_space_is_given_and_depth_that_needs_no_correction_stays(config):
 
 def test_the_evidence_of_the_space_follows_the_depth(config):
     """A network whose depth is 3 m everywhere, and sure: free before it, hit there, and nothing said behind it."""
-    engine = SceneEngine(config, CPU)
+    engine = SceneEngine(config, CPU, FP32)
     estimate = engine.network.estimate
 
     def three_metres(*arguments):
@@ -94,7 +96,7 @@ def test_the_evidence_of_the_space_follows_the_depth(config):
 def test_of_what_the_ego_vehicle_hides_nothing_is_known(config):
     image = front(0.0)
     image.mask[:, 48:] = False
-    engine = SceneEngine(config, CPU)
+    engine = SceneEngine(config, CPU, FP32)
     space = engine.reconstruct(frame(1, [image], None), []).space
     left, right = torch.tensor([[5.0, 1.5, 1.0]]), torch.tensor([[5.0, -1.5, 1.0]])
     assert known(space, left) > 0.0 and known(space, right) == 0.0 and not space.hides(right).item()
@@ -106,7 +108,7 @@ def test_the_space_remembers_until_it_is_reset(config):
     def volume(engine):
         return engine.reconstruct(second, []).space.state.volume
 
-    alone, remembering, forgetting = (SceneEngine(config, CPU) for _ in range(3))
+    alone, remembering, forgetting = (SceneEngine(config, CPU, FP32) for _ in range(3))
     for engine in (remembering, forgetting):
         engine.reconstruct(first, [])
     forgetting.reset()
@@ -117,7 +119,7 @@ def test_the_space_remembers_until_it_is_reset(config):
 
 def test_bf16_keeps_the_space_in_fp32(config):
     now = frame(1, [front(0.0)], pose(0.0))
-    exact, rough = (SceneEngine(replace(config, precision=precision), CPU)
+    exact, rough = (SceneEngine(config, CPU, RuntimeConfig("torch", precision))
                     .reconstruct(now, []).space.state for precision in ("fp32", "bf16"))
     assert rough.volume.dtype == rough.plane.dtype == rough.evidence.dtype == torch.float32
     assert torch.isfinite(rough.volume).all() and not torch.equal(rough.volume, exact.volume)
@@ -125,13 +127,13 @@ def test_bf16_keeps_the_space_in_fp32(config):
 
 def test_networks_that_do_not_belong_together_are_refused(config, tmp_path):
     with pytest.raises(InputError, match=r"12 channels, the depth network gives 8.*scene\.space_weights") as error:
-        SceneEngine(replace(config, space_weights=scene_weights(tmp_path, context=12)), CPU)
+        SceneEngine(replace(config, space_weights=scene_weights(tmp_path, context=12)), CPU, FP32)
     assert error.value.reason == "checkpoint"
 
 
 def test_weights_of_the_other_network_are_named(config):
     with pytest.raises(InputError, match="holds no scene network") as error:
-        SceneEngine(replace(config, space_weights=config.weights), CPU)
+        SceneEngine(replace(config, space_weights=config.weights), CPU, FP32)
     assert error.value.reason == "checkpoint"
 
 

@@ -1,0 +1,105 @@
+"""The image encoder of engine ``scene`` behind the seam: one backend for each size of images, chosen at its first."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config import RuntimeConfig
+from ..models.depth_network import DepthNetwork
+from ..models.image_encoder import Features
+from ..runtime.backend import Backend
+from ..runtime.choose_backend import Chosen, Load, choose_backend, torch_precision
+from ..runtime.depth_check import SceneDepthCheck
+from ..runtime.parts import Part, Size, scene_encoder
+from ..runtime.torch_backend import TorchBackend
+from ..structures import InputError
+
+log = logging.getLogger("img2three_ros.runtime")
+"""Says at level info what runs where and why, at level warning what had to be refused."""
+
+
+@dataclass(eq=False)
+class _Ready:
+    """What encodes images of one size, ``part.inputs[0].shape[0]`` at once."""
+
+    part: Part
+    backend: Backend
+
+
+class SceneEncoder:
+    """Images -> features of each. Not thread-safe.
+
+    A backend that fails while it runs is given up for torch. troubles: plain sentences on whatever had to be refused
+    so far, for the notes of every result. why: for each size, what was chosen and why.
+    """
+
+    def __init__(self, network: DepthNetwork, config: RuntimeConfig, device: torch.device, load: Load | None = None,
+                 ) -> None:
+        self.troubles: tuple[str, ...] = ()
+        self.why: tuple[str, ...] = ()
+        self._network, self._config, self._device, self._load = network, config, device, load
+        self._ready: dict[Size, _Ready] = {}
+
+    def __call__(self, images: Sequence[Tensor]) -> list[Features]:
+        """Features (1, C, h, w) of each image (3, H, W), RGB 0..1, sides multiples of 32; sizes may differ."""
+        found: dict[int, Features] = {}
+        for size, rows in _by_size(images).items():
+            at_once = self._ready[size].part.inputs[0].shape[0] if size in self._ready else self._batch(len(rows))
+            for start in range(0, len(rows), at_once):
+                chunk = rows[start:start + at_once]
+                batch = torch.stack([images[row] for row in chunk])
+                features = Features(*self._run(_filled(batch, at_once), size))
+                found |= {row: features.select(slice(place, place + 1)) for place, row in enumerate(chunk)}
+        return [found[row] for row in range(len(images))]
+
+    def _batch(self, count: int) -> int:
+        """Larger batches leave the caches of a CPU; a GPU takes all cameras of a rig together."""
+        return 1 if self._device.type == "cpu" else count
+
+    def _run(self, batch: Tensor, size: Size) -> tuple[Tensor, ...]:
+        ready = self._ready.get(size)
+        if ready is None:
+            ready = self._ready[size] = self._chosen(len(batch), size)
+        try:
+            return ready.backend(batch)
+        except InputError as error:
+            if ready.backend.name == "torch":
+                raise
+            ready.backend.close()
+            ready.backend = TorchBackend(ready.part, torch_precision(self._config.precision, self._device))
+            self._complain(f"{ready.part.network} goes on in torch: {error}")
+            return ready.backend(batch)
+
+    def _chosen(self, batch: int, size: Size) -> _Ready:
+        part = scene_encoder(self._network, size, batch)
+        depth = SceneDepthCheck(self._network, size, self._device, batch)
+        chosen: Chosen = choose_backend(part, self._config, depth, log.info, self._load)
+        log.info(chosen.why)
+        self.why = (*self.why, chosen.why)
+        for trouble in chosen.troubles:
+            self._complain(trouble)
+        return _Ready(part, chosen.backend)
+
+    def _complain(self, trouble: str) -> None:
+        if trouble not in self.troubles:
+            log.warning(trouble)
+            self.troubles = (*self.troubles, trouble)
+
+
+def _by_size(images: Sequence[Tensor]) -> dict[Size, list[int]]:
+    sizes: dict[Size, list[int]] = {}
+    for row, image in enumerate(images):
+        sizes.setdefault((int(image.shape[1]), int(image.shape[2])), []).append(row)
+    return sizes
+
+
+def _filled(batch: Tensor, count: int) -> Tensor:
+    """A batch of ``count``: black images stand in for cameras that gave none."""
+    if len(batch) == count:
+        return batch
+    return torch.cat((batch, batch.new_zeros(count - len(batch), *batch.shape[1:])))
