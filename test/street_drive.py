@@ -2,10 +2,12 @@
 
 No trained checkpoint comes with the package. The stand-in finds by their pixels which images it is shown, and answers
 with the true pointmaps, spoiled as networks are: a unit of its own for every pair, smooth errors of depth, the second
-image placed wrongly by the more the less it overlaps the first, a focal length of its own, nothing sure of the sky.
+image placed wrongly by the more the less it overlaps the first, a focal length of its own, nothing sure of the sky or of
+images that do not overlap.
 Everything else is real.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 from types import SimpleNamespace
 
@@ -23,7 +25,6 @@ from img2three_ros.simulation.recording import BASE, ODOM
 from img2three_ros.simulation.rig import optical_frame
 from img2three_ros.simulation.settings import SimulationConfig
 from img2three_ros.simulation.vehicle import SimulatedVehicle
-from img2three_ros.structures import CameraCalibration
 
 WIDTH, HEIGHT = 160, 96
 
@@ -75,7 +76,7 @@ class Drive:
     def _calibration(self, name, zoomed):
         K = self.intrinsics(name).copy()
         K[[0, 1], [0, 1]] *= zoomed.get(name, 1.0)
-        return CameraCalibration(WIDTH, HEIGHT, K)
+        return replace(self.vehicle.calibrations[name], intrinsics=K)
 
 
 @lru_cache(maxsize=2)
@@ -116,7 +117,7 @@ class DriveNetwork:
         sure = [np.where(np.isfinite(event.depth), 1.0 + 9.0 / (1.0 + event.depth / 20.0), 1.0)
                 for event in (one, other)]
         if overlap < 0.02:
-            sure = [1.0 + 0.02 * (one - 1.0) for one in sure]
+            sure = [np.ones_like(one) for one in sure]
         tensors = [torch.from_numpy(np.asarray(array, np.float32))[None] for array in (
             unit * clouds[0], sure[0], unit * clouds[1], sure[1])]
         return Pointmaps(*tensors)

@@ -134,7 +134,8 @@ def _compare(images: Sequence[BagImage], network: PairNetwork, settings: ImageSe
     parts = align_parts(pairs, free, masks)
     found = [doubts(part.pairs, part.scene) for part in parts]
     notes += [note for _, more in found for note in more]
-    return _Compared(residuals_of(parts, images, cameras), max(share for share, _ in found), tuple(notes))
+    misfits = [share for share, _ in found]
+    return _Compared(residuals_of(parts, misfits, images, cameras), max(misfits), tuple(notes))
 
 
 def _instants(bag: Path, config: Config, rig: CameraRig, wanted: int, summary: BagSummary,

@@ -21,6 +21,7 @@ from .bag_images import BagImage
 from .known_cameras import KnownCamera
 
 _LEAST_MOTION = 0.5
+_BIASED = 0.5  # of the misfit: errors of depth that pass for a turn of the motion
 _ROUNDS = 50
 _NOISE = float(np.radians(0.3))
 
@@ -33,27 +34,33 @@ class CameraResidual:
 
     rotation: (3,) rotation vector in its optical frame, degrees, from the published camera to where the images see it:
     R_base_camera = R_published @ exp(rotation). focal: found over published, minus 1. motion: as rotation, from the
-    direction of motion alone, so without the part about that direction. others: cameras it was compared with.
+    direction of motion alone, so without the part about that direction. motion_bias: degrees by which smooth errors of
+    depth may turn it, in all instants alike. others: cameras it was compared with.
     """
 
     rotation: Vector | None = None
     focal: float | None = None
     motion: Vector | None = None
+    motion_bias: float = 0.0
     others: frozenset[str] = frozenset()
 
 
-def residuals_of(parts: Sequence[AlignedPart], images: Sequence[BagImage],
+def residuals_of(parts: Sequence[AlignedPart], misfits: Sequence[float], images: Sequence[BagImage],
                  cameras: Sequence[KnownCamera]) -> dict[str, CameraResidual]:
-    """Of every camera in the parts; images, cameras: what the parts number, all with intrinsics and pose."""
+    """Of every camera in the parts. misfits: of each part, see ``pointmap.checks``. images, cameras: what the parts
+    number, all with intrinsics and pose."""
     found: dict[str, CameraResidual] = {}
-    for part in sorted(parts, key=lambda part: len(part.images)):  # the largest part that holds a camera counts
+    by_size = sorted(zip(parts, misfits, strict=True), key=lambda one: len(one[0].images))
+    for part, misfit in by_size:  # the largest part that holds a camera counts
         own = [images[image] for image in part.images]
         rotations = _rotations(part, own)
         names = list(dict.fromkeys(image.camera for image in own))
         for name in names:
             at = [number for number, image in enumerate(own) if image.camera == name]
             ratio = [part.scene.intrinsics[number][0, 0] / _known_focal(cameras[part.images[number]]) for number in at]
-            found[name] = CameraResidual(rotations.get(name), float(np.mean(ratio)) - 1.0, _motion(part, own, at),
+            motion, depths = _motion(part, own, at)
+            bias = float(np.degrees(np.arctan(_BIASED * misfit * depths)))
+            found[name] = CameraResidual(rotations.get(name), float(np.mean(ratio)) - 1.0, motion, bias,
                                          frozenset(names) - {name})
     return found
 
@@ -96,21 +103,22 @@ def l1_mean(rotations: Sequence[Rotation]) -> Rotation:
     return mean
 
 
-def _motion(part: AlignedPart, own: Sequence[BagImage], at: Sequence[int]) -> Vector | None:
-    """Turn from the direction in which the images see one camera moving to the published one, in its optical frame."""
+def _motion(part: AlignedPart, own: Sequence[BagImage], at: Sequence[int]) -> tuple[Vector | None, float]:
+    """Turn from the direction in which the images see one camera moving to the published one, in its optical frame; and
+    how many times its motion the median depth is."""
     newest = min(at, key=lambda number: own[number].instant)
     earlier = max(at, key=lambda number: own[number].instant)
-    if own[newest].instant == own[earlier].instant:
-        return None
     published, found = _pose(own[newest]), part.scene.cameras[newest]
     known = published[:3, :3].T @ (_pose(own[earlier])[:3, 3] - published[:3, 3])
     seen = found[:3, :3].T @ (part.scene.cameras[earlier][:3, 3] - found[:3, 3])
-    if np.linalg.norm(known) < _LEAST_MOTION or np.linalg.norm(seen) == 0.0:
-        return None
-    known, seen = known / np.linalg.norm(known), seen / np.linalg.norm(seen)
+    length = float(np.linalg.norm(seen))
+    if own[newest].instant == own[earlier].instant or np.linalg.norm(known) < _LEAST_MOTION or length == 0.0:
+        return None, 0.0
+    known, seen = known / np.linalg.norm(known), seen / length
     axis = np.cross(seen, known)
     sine, cosine = float(np.linalg.norm(axis)), float(seen @ known)
-    return np.asarray(np.degrees(np.arctan2(sine, cosine)) * axis / max(sine, 1e-12))
+    turn = np.asarray(np.degrees(np.arctan2(sine, cosine)) * axis / max(sine, 1e-12))
+    return turn, float(np.nanmedian(part.scene.depth[newest])) / length
 
 
 def _of_camera(own: Sequence[BagImage], name: str) -> Matrix:

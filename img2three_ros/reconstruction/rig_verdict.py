@@ -71,7 +71,10 @@ def judge(instants: Sequence[Mapping[str, CameraResidual]], cameras: Sequence[st
                           limits)
     focals = _findings({camera: [None if one.focal is None else np.array([one.focal]) for one in seen]
                         for camera, seen in own.items()}, limits.focal, limits)
-    motions = _findings({camera: [one.motion for one in seen] for camera, seen in own.items()}, limits.motion, limits)
+    biases = {camera: float(np.median([one.motion_bias for one in seen])) if seen else 0.0
+              for camera, seen in own.items()}
+    motions = _findings({camera: [one.motion for one in seen] for camera, seen in own.items()}, limits.motion, limits,
+                        biases)
     verdicts = []
     for camera in cameras:
         found = rotations.get(camera), focals.get(camera), motions.get(camera)
@@ -84,7 +87,9 @@ def judge(instants: Sequence[Mapping[str, CameraResidual]], cameras: Sequence[st
     return verdicts
 
 
-def _findings(values: Mapping[str, Sequence[Vector | None]], limit: float, limits: Limits) -> dict[str, Finding]:
+def _findings(values: Mapping[str, Sequence[Vector | None]], limit: float, limits: Limits,
+              biases: Mapping[str, float] | None = None) -> dict[str, Finding]:
+    """biases: camera -> what instants may be off all alike, which their spread does not show."""
     found = {}
     for camera, given in values.items():
         seen = [value for value in given if value is not None]
@@ -93,20 +98,20 @@ def _findings(values: Mapping[str, Sequence[Vector | None]], limit: float, limit
             median = np.median(stacked, axis=0)
             deviation = np.median(np.abs(stacked - median), axis=0)
             found[camera] = Finding(median, float(_OF_MEDIAN * np.linalg.norm(deviation) / len(seen) ** 0.5), len(seen))
-    return {camera: _judged(finding, [other.size for name, other in found.items() if name != camera], limit, limits)
-            for camera, finding in found.items()}
+    return {camera: _judged(finding, [other.size for name, other in found.items() if name != camera], limit, limits,
+                            (biases or {}).get(camera, 0.0)) for camera, finding in found.items()}
 
 
-def _judged(finding: Finding, others: Sequence[float], limit: float, limits: Limits) -> Finding:
+def _judged(finding: Finding, others: Sequence[float], limit: float, limits: Limits, bias: float) -> Finding:
     usual = float(np.median(others)) if others else 0.0
     noise = limits.deviations * finding.uncertainty
-    threshold = max(limit, noise, 2.0 * min(usual, limit))
-    if finding.instants < limits.least or noise > 2.0 * limit:
+    threshold = max(limit, noise, bias, 2.0 * min(usual, limit))
+    if finding.instants < limits.least or noise > 2.0 * max(limit, bias):
         verdict = UNKNOWN
     elif finding.size > threshold:
         verdict = SUSPICIOUS
     else:
-        verdict = PLAUSIBLE if finding.size <= limit else UNKNOWN
+        verdict = PLAUSIBLE if finding.size <= max(limit, bias) else UNKNOWN
     return Finding(finding.value, finding.uncertainty, finding.instants, threshold, verdict)
 
 
@@ -145,13 +150,14 @@ def _turn_verdict(rotation: Finding | None, motion: Finding | None, partner: str
                             "which is wrong")
     if rotation is not None and rotation.verdict == PLAUSIBLE:
         return PLAUSIBLE, f"rotation within {rotation.threshold:.1f} deg"
-    if motion is not None and motion.verdict == SUSPICIOUS:
+    overlaps = rotation is not None and rotation.instants >= limits.least and rotation.size <= limits.rotation
+    if motion is not None and motion.verdict == SUSPICIOUS and not overlaps:
         return SUSPICIOUS, f"{turn_words(motion.value)}, by the direction in which it moves"
     why = ("no overlap with another camera" if rotation is None else
            _why_unknown(rotation, limits.rotation, limits, instants, 1.0, " deg"))
     if motion is not None and motion.verdict == PLAUSIBLE:
         return PLAUSIBLE, f"direction of motion fits within {motion.threshold:.1f} deg ({why})"
-    return UNKNOWN, why + (", and no motion" if motion is None else ", and its direction of motion is too uncertain")
+    return UNKNOWN, why + (", and no motion" if motion is None else ", and its direction of motion tells no more")
 
 
 def _why_unknown(finding: Finding, limit: float, limits: Limits, instants: int, factor: float, unit: str) -> str:
