@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from img2three_ros.fileio.colmap_text import SparsePoints, write_colmap
 from img2three_ros.fileio.depth_files import write_depth
 from img2three_ros.fileio.posed_image import PosedImage
-from img2three_ros.fileio.scene_files import frustum_corners, write_scene_glb
+from img2three_ros.fileio.scene_files import frustum_corners, surface_patch, write_scene_glb
 from img2three_ros.fileio.transforms_json import write_transforms
 from img2three_ros.structures import InputError, PointCloud
 
@@ -76,6 +76,13 @@ def test_colmap_reads_its_text(tmp_path, sparse):
     for image in model.images.values():
         expected = IMAGES[image.image_id - 1].T_world_camera
         np.testing.assert_allclose(image.projection_center(), expected[:3, 3], atol=1e-6)
+        assert image.name == IMAGES[image.image_id - 1].name
+    for number, point in model.points3D.items():
+        (element,) = point.track.elements
+        assert element.image_id == sparse.image[number - 1] + 1
+        seen = model.images[element.image_id]
+        np.testing.assert_allclose(point.color, sparse.colours[number - 1])
+        np.testing.assert_allclose(seen.project_point(point.xyz), seen.points2D[element.point2D_idx].xy, atol=2e-3)
 
 
 def test_colmap_refuses_what_its_format_cannot_hold(tmp_path, sparse):
@@ -121,6 +128,58 @@ def test_glb_holds_the_cloud_and_every_frustum(tmp_path, sparse):
         assert np.linalg.norm(found - image.T_world_camera[:3, 3], axis=1).min() < 1e-3
     upper_left = frustum_corners(IMAGES[1], 0.5)[1]
     np.testing.assert_allclose(project(IMAGES[1], upper_left), (-0.5, -0.5), atol=1e-9)
+
+
+def view(depth):
+    """World points of a depth image (H, W) of a camera at the origin, focal length 50 pixels, and a picture."""
+    v, u = np.mgrid[:depth.shape[0], :depth.shape[1]]
+    rays = np.stack(((u - 20) / 50, (v - 10) / 50, np.ones(depth.shape)), -1)
+    return (rays * depth[..., None]).astype(np.float32), np.stack((u, v, u + v), -1).astype(np.uint8)
+
+
+def test_surfaces_are_cut_where_depth_jumps_and_nowhere_else():
+    wall = np.full((20, 40), 8.0, np.float32)
+    wall[5:12, 10:25] = 4.0  # something before it
+    wall[0, 0] = np.nan
+    points, colours = view(wall)
+    patch = surface_patch(points, wall, colours)
+    depth = patch.points[patch.faces][..., 2]
+    np.testing.assert_array_equal(depth.min(1), depth.max(1))  # no triangle joins the two
+    # Around the box 8 * 16 - 6 * 14 squares of four pixels are cut; at two of its corners half of the square lies on the
+    # wall. The pixel without depth takes one triangle.
+    assert len(patch.faces) == 2 * 19 * 39 - 2 * (8 * 16 - 6 * 14) + 2 - 1
+    normals = np.cross(*np.moveaxis(np.diff(patch.points[patch.faces], axis=1), 1, 0))
+    assert (normals[:, 2] < 0).all()  # towards the camera
+    pixel = np.round(patch.points[:, :2] * 50 / patch.points[:, 2:] + (20, 10)).astype(int)
+    np.testing.assert_array_equal(patch.colours[:, :2], pixel)
+    coarse = surface_patch(points, wall, colours, step=2)
+    assert len(coarse.points) <= len(patch.points) / 4 + 60 and len(coarse.faces) > 200
+
+
+def test_a_road_seen_at_a_flat_angle_stays_whole():
+    rows = np.arange(1, 41, dtype=np.float32)
+    road = np.repeat((60.0 / rows)[:, None], 30, 1)  # 1.2 m below the camera: steps of up to half of the depth
+    points, colours = view(road)
+    patch = surface_patch(points, road, colours)
+    assert len(patch.faces) >= 2 * 29 * 35
+    road[20:, 15:] *= 0.5
+    assert len(surface_patch(points, road, colours).faces) < len(patch.faces)
+
+
+def test_glb_of_surfaces_in_a_base_frame_is_upright(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    depth = np.full((20, 40), 6.0, np.float32)
+    points, colours = view(depth)
+    empty = surface_patch(points, np.full_like(depth, np.nan), colours)
+    write_scene_glb(tmp_path / "scene.glb", [surface_patch(points, depth, colours), empty], IMAGES, 0.5, in_base=True)
+    scene = trimesh.load(tmp_path / "scene.glb")
+    assert set(scene.graph.nodes_geometry) == {"surface_0", "camera_0", "camera_1"}
+    upright, name = scene.graph["surface_0"]
+    np.testing.assert_allclose(upright[:3, :3] @ np.eye(3), [[0, -1, 0], [0, 0, 1], [-1, 0, 0]], atol=1e-9)
+    assert np.linalg.det(upright[:3, :3]) == pytest.approx(1.0)
+    surface = scene.geometry[name]
+    assert len(surface.faces) == 2 * 19 * 39 and len(surface.vertices) == 800
+    np.testing.assert_array_equal(np.asarray(surface.visual.vertex_colors)[:, :3], colours.reshape(-1, 3))
 
 
 def test_depth_in_millimetres_and_in_full(tmp_path):

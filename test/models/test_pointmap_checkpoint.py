@@ -134,6 +134,8 @@ def test_descriptors_and_half_precision(tmp_path: Path) -> None:
     options = OPTIONS | {"head_type": "catmlp+dpt", "two_confs": True, "desc_conf_mode": ["exp", 0, math.inf]}
     half = {name: tensor.half() for name, tensor in published(network).items()}
     assert_loaded(folder(tmp_path / "folder", half, options), network)
+    assert load_pointmap_network(tmp_path / "folder").config.metric  # MASt3R is, DUSt3R is not
+    assert not load_pointmap_network(folder(tmp_path / "other", published(small_network()))).config.metric
 
 
 def test_weights_without_a_word_are_counted(tmp_path: Path) -> None:
