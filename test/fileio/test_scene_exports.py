@@ -145,8 +145,8 @@ def test_surfaces_are_cut_where_depth_jumps_and_nowhere_else():
     patch = surface_patch(points, wall, colours)
     depth = patch.points[patch.faces][..., 2]
     np.testing.assert_array_equal(depth.min(1), depth.max(1))  # no triangle joins the two
-    # Around the box 8 * 16 - 6 * 14 squares of four pixels are cut; at two of its corners half of the square lies on the
-    # wall. The pixel without depth takes one triangle.
+    # Around the box 8 * 16 - 6 * 14 squares of four pixels are cut; at two of its corners half of the square lies on
+    # the wall. The pixel without depth takes one triangle.
     assert len(patch.faces) == 2 * 19 * 39 - 2 * (8 * 16 - 6 * 14) + 2 - 1
     normals = np.cross(*np.moveaxis(np.diff(patch.points[patch.faces], axis=1), 1, 0))
     assert (normals[:, 2] < 0).all()  # towards the camera
