@@ -11,16 +11,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from .config import Config, nested_to_paths, set_thread_waiting, settings, with_overrides
+from .config import Config, set_thread_waiting
+from .nodes.doctor_command import doctor
 from .pointmap.command import align
 from .reconstruction.check_rig_command import CheckInstants, JsonFile
+from .reconstruction.export_command import export
 from .reconstruction.images_command import (
     At,
     Baseline,
@@ -270,6 +272,8 @@ def train(context: typer.Context) -> None:
 
 
 app.command()(align)
+app.command()(doctor)
+app.command()(export)
 
 
 @app.command()
@@ -338,38 +342,9 @@ def rig_from_bag_command(
 
 
 def _config(engine: str | None, path: Path | None, overrides: list[str] | None) -> Config:
-    """Defaults, then the file, then ``--engine``, then ``--set``."""
-    config = Config()
-    if path is not None:
-        config = with_overrides(config, _core_settings(path))
-    if engine is not None:
-        config = with_overrides(config, {"engine": engine})
-    return with_overrides(config, dict(_pair(text) for text in overrides or []))  # type: ignore[no-any-return]
+    from .nodes.config_file import configured
 
-
-def _core_settings(path: Path) -> dict[str, Any]:
-    """Settings of a YAML file: plain, or a ROS parameter file, whose node-only parameters are left to the node."""
-    from .fileio.yaml_files import read_yaml
-    from .nodes.parameters import NodeConfig
-
-    tree = read_yaml(path, "parameter", "config file") or {}
-    if not isinstance(tree, dict) or any("ros__parameters" in node and not isinstance(node["ros__parameters"], dict)
-                                         for node in tree.values() if isinstance(node, dict)):
-        raise InputError("parameter", f"config file '{path}' must hold a mapping of settings")
-    ros = [node["ros__parameters"] for node in tree.values() if isinstance(node, dict) and "ros__parameters" in node]
-    values = nested_to_paths(ros[0] if ros else tree)
-    core = {leaf.path for leaf in settings(Config())}
-    node_only = {leaf.path for leaf in settings(NodeConfig())} - core if ros else set()
-    return {key: value for key, value in values.items() if key not in node_only}
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    from .fileio.yaml_files import parse_yaml
-
-    path, equals, value = text.partition("=")
-    if not equals:
-        raise InputError("parameter", f"--set {text!r} must be PATH=VALUE, for example occupancy.voxel_size=0.2")
-    return path.strip(), parse_yaml(value, "parameter", f"--set {text!r}")
+    return configured(engine, path, overrides)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
