@@ -19,6 +19,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .config import Config, set_thread_waiting
+from .demo.engines_command import engines
 from .nodes.doctor_command import doctor
 from .pointmap.command import align
 from .reconstruction.check_rig_command import CheckInstants, JsonFile
@@ -273,6 +274,7 @@ def train(context: typer.Context) -> None:
 
 app.command()(align)
 app.command()(doctor)
+app.add_typer(engines, name="engines")
 app.command()(export)
 
 

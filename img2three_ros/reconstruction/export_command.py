@@ -51,8 +51,8 @@ def export(
     """
     from ..runtime.export import export_part
 
-    sizes = _sizes(size, rig, bag, pixels)
-    for part in _parts(network, sizes, batch, weights, space_weights, checkpoint):
+    sizes = sizes_of(size, rig, bag, pixels)
+    for part in parts_of(network, sizes, batch, weights, space_weights, checkpoint):
         exported = export_part(part, output / f"{_file_name(part)}.onnx")
         shown = "; ".join(f"{spec.name} {'x'.join(map(str, spec.shape))}" for spec in exported.outputs)
         given = "; ".join(f"{spec.name} {'x'.join(map(str, spec.shape))}" for spec in exported.inputs)
@@ -60,8 +60,8 @@ def export(
                    f"{exported.weights[:12]}, {given} ({exported.normalisation}) -> {shown}")
 
 
-def _parts(network: str, sizes: Counter[Size], batch: int | None, weights: str, space_weights: str,
-           checkpoint: Path | None) -> Iterable[Part]:
+def parts_of(network: str, sizes: Counter[Size], batch: int | None, weights: str, space_weights: str,
+             checkpoint: Path | None) -> Iterable[Part]:
     """The networks that are asked for, one after the other. Raises InputError."""
     from ..runtime import parts
 
@@ -100,7 +100,7 @@ def _parts(network: str, sizes: Counter[Size], batch: int | None, weights: str, 
             yield parts.pointmap_encoder(pointmap, side, batch or cameras)
 
 
-def _sizes(size: str | None, rig: Path | None, bag: Path | None, pixels: int) -> Counter[Size]:
+def sizes_of(size: str | None, rig: Path | None, bag: Path | None, pixels: int) -> Counter[Size]:
     """(height, width) of the images that the networks get, and how many cameras have it. Raises InputError."""
     if sum(given is not None for given in (size, rig, bag)) > 1:
         raise InputError("parameter", "of --size, --rig and --bag only one can be given")
