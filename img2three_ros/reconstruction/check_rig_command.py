@@ -38,7 +38,7 @@ def check_rig_command(bag: Path, checkpoint: Path | None, instants: int, side: i
     if not is_recording(bag):
         raise InputError("parameter", f"'{bag}' is no recording (rosbag2 folder, .mcap or .db3): check-rig compares "
                          "the calibration in a recording with its images")
-    weights = checked_checkpoint(checkpoint)
+    weights = checked_checkpoint(checkpoint, config)
     from .check_rig import CheckRequest, check_rig
     from .choose import choose_device
     from .from_images import ImageSettings

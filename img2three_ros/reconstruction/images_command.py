@@ -93,7 +93,7 @@ def reconstruct_command(inputs: Sequence[Path], output: Path, options: ImageOpti
     from .image_exports import export_images
     from .instant import Choice
 
-    weights = checked_checkpoint(options.checkpoint)
+    weights = checked_checkpoint(options.checkpoint, config)
     chosen = {"side": options.size, "graph": options.graph, "window": options.window, "baseline": options.baseline,
               "confidence": options.confidence}
     said = {name: value for name, value in chosen.items() if value is not None}
@@ -112,8 +112,10 @@ def reconstruct_command(inputs: Sequence[Path], output: Path, options: ImageOpti
         return export_images(output, result, settings.most_points, progress, options.mesh)
 
 
-def checked_checkpoint(checkpoint: Path | None) -> Path:
-    """Raises InputError('checkpoint') that says which files work, if none is given or it is not there."""
+def checked_checkpoint(given: Path | None, config: Config) -> Path:
+    """The file given, else that of the configuration. Raises InputError('checkpoint') that says which files work, if
+    there is none or it is not there."""
+    checkpoint = given or (Path(config.pointmap.checkpoint).expanduser() if config.pointmap.checkpoint else None)
     if checkpoint is None:
         raise InputError("checkpoint", f"engine pointmap needs a network, and no --checkpoint is given. {WHICH}")
     if not checkpoint.exists():

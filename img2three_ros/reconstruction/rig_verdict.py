@@ -155,7 +155,9 @@ def _turn_verdict(rotation: Finding | None, motion: Finding | None, partner: str
         return SUSPICIOUS, f"{turn_words(motion.value)}, by the direction in which it moves"
     why = ("no overlap with another camera" if rotation is None else
            _why_unknown(rotation, limits.rotation, limits, instants, 1.0, " deg"))
-    if motion is not None and motion.verdict == PLAUSIBLE:
+    fine = motion is not None and motion.threshold <= 2.0 * limits.motion and (
+        rotation is None or rotation.size <= limits.rotation)
+    if motion is not None and motion.verdict == PLAUSIBLE and fine:
         return PLAUSIBLE, f"direction of motion fits within {motion.threshold:.1f} deg ({why})"
     return UNKNOWN, why + (", and no motion" if motion is None else ", and its direction of motion tells no more")
 

@@ -128,7 +128,9 @@ def test_motion_judges_where_nothing_overlaps_but_not_below_its_bias():
     found = verdicts(alone)
     assert found["a"].verdict == SUSPICIOUS and "by the direction in which it moves" in found["a"].reason
     assert found["b"].verdict == PLAUSIBLE and "no overlap with another camera" in found["b"].reason
-    assert found["c"].verdict == PLAUSIBLE and "within 8.0 deg" in found["c"].reason
+    assert found["c"].verdict == UNKNOWN and "its direction of motion tells no more" in found["c"].reason
+    torn = verdicts([{"a": said((0, turn, 0), motion=(0, 0.5, 0), others=("b", "c"))} for turn in (-1, 2, 5, 2)], "a")
+    assert torn["a"].verdict == UNKNOWN  # 2 deg, uncertain: that motion fits coarsely does not clear it
     silent = verdicts([{"a": said(others=())}] * 4, "ab", {"b": "no usable CameraInfo"})
     assert silent["a"].verdict == UNKNOWN and silent["a"].reason.endswith("and no motion")
     assert silent["b"].reason == "no usable CameraInfo"
