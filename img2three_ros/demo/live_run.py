@@ -43,7 +43,7 @@ def run_demo(output: Path, *, seconds: float, seed: int, bag: Path | None, rate:
     started = time.monotonic()
     recording = bag or _simulate(output / "recording", seconds, seed, console)
     settings = {} if bag else DEMO_SETTINGS
-    with _private_ros_domain():
+    with private_ros_domain():
         listener = _drive(recording, output, settings, rate, console)
     truth = None if bag else _judge(listener, seed, console)
     _print_summary(listener, truth, console)
@@ -116,8 +116,8 @@ def _process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[byt
 
 
 @contextmanager
-def _private_ros_domain() -> Iterator[None]:
-    """Keep the demo away from a vehicle on the same network, and give Fast DDS room for images."""
+def private_ros_domain() -> Iterator[bool]:
+    """Keep the demo away from a vehicle on the same network, and give Fast DDS room for images. Gives True."""
     wanted = {"ROS_DOMAIN_ID": str(60 + os.getpid() % 40), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     profile = _shared_memory_profile()
     if profile is not None:
@@ -125,7 +125,7 @@ def _private_ros_domain() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update({name: value for name, value in wanted.items() if name not in os.environ})
     try:
-        yield
+        yield True
     finally:
         for name, value in before.items():
             if value is None:
