@@ -143,9 +143,11 @@ def _turn_verdict(rotation: Finding | None, motion: Finding | None, partner: str
     if rotation is not None and rotation.verdict == SUSPICIOUS:
         if partner is None:
             return SUSPICIOUS, turn_words(rotation.value)
-        if motion is not None and motion.verdict == PLAUSIBLE and partners_motion is not None \
-                and partners_motion.size > max(limits.motion, 2.0 * motion.size):
+        if _fits_better(motion, partners_motion, limits):
             return PLAUSIBLE, f"off against {partner}, but its direction of motion fits and {partner}'s does not"
+        if _fits_better(partners_motion, motion, limits):
+            return SUSPICIOUS, (f"{turn_words(rotation.value)}, against {partner}, whose direction of motion fits "
+                                "while its own does not")
         return SUSPICIOUS, (f"{turn_words(rotation.value)}, against {partner}: of two cameras the images cannot tell "
                             "which is wrong")
     if rotation is not None and rotation.verdict == PLAUSIBLE:
@@ -160,6 +162,12 @@ def _turn_verdict(rotation: Finding | None, motion: Finding | None, partner: str
     if motion is not None and motion.verdict == PLAUSIBLE and fine:
         return PLAUSIBLE, f"direction of motion fits within {motion.threshold:.1f} deg ({why})"
     return UNKNOWN, why + (", and no motion" if motion is None else ", and its direction of motion tells no more")
+
+
+def _fits_better(one: Finding | None, other: Finding | None, limits: Limits) -> bool:
+    """Whether one direction of motion fits and the other clearly less."""
+    return (one is not None and other is not None and one.verdict == PLAUSIBLE
+            and other.size > max(limits.motion, 2.0 * one.size))
 
 
 def _why_unknown(finding: Finding, limit: float, limits: Limits, instants: int, factor: float, unit: str) -> str:

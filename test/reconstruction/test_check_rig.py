@@ -17,7 +17,7 @@ from img2three_ros.reconstruction.rig_verdict import PLAUSIBLE, SUSPICIOUS, UNKN
 from img2three_ros.structures import Frame, InputError
 
 __all__ = ["one_thread"]
-FOUR = ["front", "front_left", "front_right", "back_left"]
+THREE = ["front", "front_left", "front_right"]
 
 
 @pytest.fixture
@@ -34,19 +34,19 @@ def run(bag, checkpoint, *arguments):
 
 
 def test_a_right_rig_is_left_in_peace(trained, tmp_path):
-    bag = drive().write(tmp_path / "bag", cameras=FOUR)
-    result = run(bag, trained, "--instants", 4, "--json", tmp_path / "rig.json")
+    bag = drive().write(tmp_path / "bag", cameras=THREE)
+    result = run(bag, trained, "--instants", 3, "--json", tmp_path / "rig.json")
     assert result.exit_code == 0, (result.output, result.exception)
     told = json.loads((tmp_path / "rig.json").read_text())
-    assert told["instants"] == 4 and not told["suspicious"]
+    assert told["instants"] == 3 and not told["suspicious"]
     assert {one["verdict"] for one in told["cameras"].values()} <= {PLAUSIBLE, UNKNOWN}
-    assert sum(one["verdict"] == PLAUSIBLE for one in told["cameras"].values()) >= 3
+    assert sum(one["verdict"] == PLAUSIBLE for one in told["cameras"].values()) >= 2
     assert "plausible" in result.output and "suspicious: more than 1 deg, 5 %" in result.output
 
 
 def test_a_turned_and_a_zoomed_camera_are_named(trained, tmp_path):
-    bag = drive().write(tmp_path / "bag", cameras=FOUR, turned={"front_left": (0, 3.0, 0)}, zoomed={"front": 1.1})
-    result = run(bag, trained, "--instants", 4, "--json", tmp_path / "out" / "rig.json")
+    bag = drive().write(tmp_path / "bag", cameras=THREE, turned={"front_left": (0, 3.0, 0)}, zoomed={"front": 1.1})
+    result = run(bag, trained, "--instants", 3, "--json", tmp_path / "out" / "rig.json")
     assert result.exit_code == 1, (result.output, result.exception)
     told = json.loads((tmp_path / "out" / "rig.json").read_text())
     assert told["suspicious"] == ["front", "front_left"]
@@ -116,7 +116,7 @@ def test_of_two_cameras_motion_tells_which_is_wrong():
             for _ in range(4)]
     found = verdicts(pair, "ab")
     assert found["a"].verdict == PLAUSIBLE and "b's does not" in found["a"].reason
-    assert found["b"].verdict == SUSPICIOUS
+    assert found["b"].verdict == SUSPICIOUS and "against a, whose direction of motion fits" in found["b"].reason
     still = [{name: said(one.rotation, others=one.others) for name, one in instant.items()} for instant in pair]
     assert {one.verdict for one in verdicts(still, "ab").values()} == {SUSPICIOUS}
     assert "cannot tell which is wrong" in verdicts(still, "ab")["a"].reason
