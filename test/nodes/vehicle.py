@@ -121,7 +121,7 @@ class Vehicle(Node):
             rotation = stamped.transform.rotation
             rotation.x, rotation.y, rotation.z, rotation.w = x, y, z, w
             message.transforms.append(stamped)
-        self.tf_static = self.create_publisher(TFMessage, "/tf_static", qos)
+        self.tf_static, self.static = self.create_publisher(TFMessage, "/tf_static", qos), message
         self.tf_static.publish(message)
 
     def send(self, stamp: int, skip: Sequence[str] = (), changes: dict | None = None):
