@@ -35,12 +35,12 @@ def occupancy_grid_values(volume: OccupancyVolume, config: OccupancyGridConfig |
     """(Y, X) int8 cell values of ``nav_msgs/OccupancyGrid`` (row = y, as the message orders them).
 
     The origin of the grid is ``volume.origin`` x, y; its resolution ``volume.voxel_size``. Cells as in
-    ``occupancy_slice``; a cell above ``occupied_threshold`` is occupied, other known cells are free.
+    ``occupancy_slice``; a cell from ``occupied_threshold`` on is occupied, other known cells are free.
     """
     config = config or OccupancyGridConfig()
     probability = occupancy_slice(volume, config.min_height, config.max_height,
                                   min_free_share=config.min_free_share)
-    unknown, occupied = probability == UNKNOWN, probability > occupied_threshold
+    unknown, occupied = probability == UNKNOWN, probability >= occupied_threshold
     if config.dialect == "ros":
         # nav2's static layer takes anything below its lethal threshold (100) as free, so no shades of grey.
         return np.select([unknown, occupied], [-1, 100], 0).astype(np.int8)
