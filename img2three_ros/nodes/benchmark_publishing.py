@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import PointCloud2
 
 from ..fileio.occupancy_grid import OccupancyGridConfig
-from ..fileio.point_cloud2 import dense_cloud
+from ..fileio.point_cloud2 import CloudLayout, dense_cloud
 from ..structures import InputError, PointCloud, Reconstruction
 from .benchmark_peers import peer
 from .conversions import cloud_message, grid_message
@@ -50,11 +51,10 @@ class BenchmarkPublisher:
     def __call__(self, result: Reconstruction) -> dict[str, float]:
         """Milliseconds of ``build_messages`` and ``publish``."""
         spent = {"build_messages": 0.0, "publish": 0.0}
+        stamp, frame = result.stamp, result.base_frame
         builders: list[tuple[Any, Callable[[], Any]]] = [
-            (self._clouds[name], lambda layout=layout: cloud_message(layout(result), result.stamp, result.base_frame))
-            for name, layout in CLOUDS.items()]
-        builders.append((self._grid, lambda: grid_message(result.occupancy, result.stamp, result.base_frame,
-                                                          OccupancyGridConfig())))
+            (self._clouds[name], partial(_cloud_of, layout, result)) for name, layout in CLOUDS.items()]
+        builders.append((self._grid, partial(grid_message, result.occupancy, stamp, frame, OccupancyGridConfig())))
         for publisher, build in builders:
             began = time.perf_counter()
             message = build()
@@ -69,6 +69,10 @@ class BenchmarkPublisher:
         began = time.perf_counter()
         self._clouds["points"].publish(cloud_message(dense_cloud(cloud), 1, "base_link"))
         return 1000.0 * (time.perf_counter() - began)
+
+
+def _cloud_of(layout: Callable[[Reconstruction], CloudLayout], result: Reconstruction) -> PointCloud2:
+    return cloud_message(layout(result), result.stamp, result.base_frame)
 
 
 def open_publisher() -> BenchmarkPublisher:

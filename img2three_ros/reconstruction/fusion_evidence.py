@@ -173,15 +173,18 @@ def add_hits(hits: Tensor, possible: Tensor, image: DepthView, confident: Tensor
     weight = torch.logit(confidence.clamp(0.55, 0.95)).mul_(share).mul_(HIT_GAIN)
     here = weight * (1.0 - torch.exp(voxel / (-math.sqrt(2.0) * sigma * depth)))
     direction = [rays[i, 0] * u + rays[i, 1] * v + rays[i, 2] for i in range(3)]
-    for sigmas, evidence, counts in ((0.0, hits, here), *((sigmas, possible, weight) for sigmas in (0.0, *SPREAD))):
-        distance = depth * torch.exp(sigma * sigmas)
+    for sigmas in (0.0, *SPREAD):
+        distance = depth if sigmas == 0.0 else depth * torch.exp(sigma * sigmas)
         x, y, z = ((direction[i] * distance).add_(centre[i]).floor_() for i in range(3))
-        _scatter(evidence, (x, y, z), counts, columns, band_of_column, grid_width)
+        keep, voxel_index = _voxels((x, y, z), columns, band_of_column, grid_width)
+        if sigmas == 0.0:
+            hits.view(-1).index_add_(0, voxel_index, here[keep])
+        possible.view(-1).index_add_(0, voxel_index, weight[keep])
 
 
-def _scatter(hits: Tensor, cells: tuple[Tensor, Tensor, Tensor], weight: Tensor, columns: Columns,
-             band_of_column: Tensor, grid_width: int) -> None:
-    """Add weights (N,) to ``hits`` (levels, C) at cells x, y, z (N,); what lies outside the columns is left out."""
+def _voxels(cells: tuple[Tensor, Tensor, Tensor], columns: Columns, band_of_column: Tensor,
+            grid_width: int) -> tuple[Tensor, Tensor]:
+    """Which of the cells x, y, z (N,) lie in the columns, (M,) int64, and their flat indices in (levels, C)."""
     x, y, z = cells
     grid_height = band_of_column.numel() // grid_width
     inside = (x >= 0) & (x < grid_width) & (y >= 0) & (y < grid_height)
@@ -189,7 +192,7 @@ def _scatter(hits: Tensor, cells: tuple[Tensor, Tensor, Tensor], weight: Tensor,
     band = torch.take(band_of_column, column)
     level = z.long() - columns.lowest[band.clamp(min=0)]
     keep = (inside & (band >= 0) & (level >= 0) & (level < columns.levels)).nonzero().squeeze(1)
-    hits.view(-1).index_add_(0, (level * hits.shape[1] + band)[keep], weight[keep])
+    return keep, (level * len(columns.index) + band)[keep]
 
 
 def _sample_pixels(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The parts of the benchmark that need ROS: publishing to a real listener, and the node with cameras that never rest."""
+"""The parts of the benchmark that need ROS: publishing to a real listener, and the node with restless cameras."""
 
 import pytest
 
