@@ -72,6 +72,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="seed of the simulated street")] = 7,
     bag: Annotated[Path | None, typer.Option(help="play this recording instead of the simulated vehicle")] = None,
     rate: Annotated[float, typer.Option(min=0.05, max=10.0, help="playback rate")] = 1.0,
+    config: ConfigFile = None, cameras: Cameras = None,
 ) -> None:
     """Drive a simulated vehicle past a live node, over ROS 2, and report what came out.
 
@@ -80,10 +81,13 @@ def demo(
     img2three demo
 
     img2three demo --bag recording/ --rate 0.5 --output report
+
+    img2three demo --config config/fast.yaml --cameras front,front_left,front_right
     """
     from .demo import run_demo
 
-    failures = run_demo(output, seconds=seconds, seed=seed, bag=bag, rate=rate, console=console)
+    failures = run_demo(output, seconds=seconds, seed=seed, bag=bag, rate=rate, console=console,
+                        settings=_core_settings(config) if config else None, cameras=_names(cameras))
     if failures:
         for failure in failures:
             errors.print(f"[bold red]failed[/]: {escape(failure)}")

@@ -36,18 +36,21 @@ DEMO_SETTINGS = {"prepare.pixels": 98_304}
 """The simulated cameras are 384 x 256: nothing is enlarged."""
 
 
-def run_demo(output: Path, *, seconds: float, seed: int, bag: Path | None, rate: float,
-             console: Console) -> Sequence[str]:
-    """Run the demo and write ``output``. Returns what failed, empty if everything went well."""
+def run_demo(output: Path, *, seconds: float, seed: int, bag: Path | None, rate: float, console: Console,
+             settings: Mapping[str, object] | None = None, cameras: Sequence[str] | None = None) -> Sequence[str]:
+    """Run the demo and write ``output``. Returns what failed, empty if everything went well.
+
+    settings: of the reconstruction, by dotted path. cameras: names of those used; None = all.
+    """
     output.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     recording = bag or _simulate(output / "recording", seconds, seed, console)
-    settings = {} if bag else DEMO_SETTINGS
+    settings = {**({} if bag else DEMO_SETTINGS), **(settings or {})}
     with private_ros_domain():
-        listener = _drive(recording, output, settings, rate, console)
+        listener = _drive(recording, output, settings, cameras, rate, console)
     truth = None if bag else _judge(listener, seed, console)
     _print_summary(listener, truth, console)
-    _report(recording, output, settings, console)
+    _report(recording, output, settings, cameras, console)
     console.print(f"\nPictures and report: [bold]{output / 'report.html'}[/], [bold]{output / 'demo.jpg'}[/] "
                   f"({time.monotonic() - started:.0f} s in all)")
     return _failures(listener, truth)
@@ -66,14 +69,14 @@ def _simulate(path: Path, seconds: float, seed: int, console: Console) -> Path:
     return path
 
 
-def _drive(recording: Path, output: Path, settings: Mapping[str, object], rate: float,
+def _drive(recording: Path, output: Path, settings: Mapping[str, object], cameras: Sequence[str] | None, rate: float,
            console: Console) -> OutputListener:
     """Start node and player, listen until the recording is over and the last frame came out."""
     from ..ingest.rig import rig_from_bag, save_rig
     from ..nodes.output_listener import listening
 
     rig_file = output / "rig.yaml"
-    save_rig(rig_file, rig_from_bag(recording))
+    save_rig(rig_file, rig_from_bag(recording, cameras=cameras))
     parameters = [f"{name}:={value}" for name, value in
                   {"use_sim_time": "true", "rig_file": rig_file.resolve(), **settings}.items()]
     node_command = [sys.executable, "-m", "img2three_ros.nodes.reconstruction_node", "--ros-args",
@@ -139,7 +142,8 @@ def _judge(listener: OutputListener, seed: int, console: Console) -> TruthScores
         return score_against_truth(listener.clouds, seed)
 
 
-def _report(recording: Path, output: Path, settings: Mapping[str, object], console: Console) -> None:
+def _report(recording: Path, output: Path, settings: Mapping[str, object], cameras: Sequence[str] | None,
+            console: Console) -> None:
     """Reconstruct the end of the recording offline, against its LiDAR, with pictures."""
     from ..evaluation.evaluate import evaluate_bag
     from ..evaluation.tables import print_result
@@ -147,7 +151,7 @@ def _report(recording: Path, output: Path, settings: Mapping[str, object], conso
 
     with console.status("drawing pictures and the report ..."):
         config = with_overrides(Config(), settings)
-        result = evaluate_bag(recording, output, config, tail=REPORT_TAIL)
+        result = evaluate_bag(recording, output, config, cameras=cameras, tail=REPORT_TAIL)
         save_picture(picture_of(result.shown.reconstruction, title="img2three_ros"), output / "demo.jpg")
     print_result(result, console)
 
