@@ -24,6 +24,7 @@ from ..geometry.cameras import is_distorted
 from ..geometry.image_size import network_size
 from ..ingest.bag_frames import recorded_sets
 from ..ingest.frame_assembler import FrameAssembler
+from ..ingest.images import decode_image, is_compressed
 from ..ingest.synchronizer import CameraSynchronizer, ImageSet
 from ..reconstruction.prepare import FramePreparer
 from ..structures import CameraCalibration, PointCloud
@@ -107,9 +108,9 @@ def _whole_calibrations(assembler: FrameAssembler, image_set: ImageSet[Any]) -> 
 
 
 def _decoded(message: Any) -> NDArray[np.uint8]:
-    if hasattr(message, "encoding"):
-        return np.frombuffer(message.data, np.uint8).reshape(message.height, -1)[:, :3 * message.width].reshape(
-            message.height, message.width, 3)
+    """BGR, as cv_bridge gives it."""
+    if not is_compressed(message):
+        return decode_image(message, "image")[..., ::-1]
     pixels = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
     assert pixels is not None
     return np.asarray(pixels, dtype=np.uint8)
