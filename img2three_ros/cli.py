@@ -85,9 +85,10 @@ def demo(
     img2three demo --config config/fast.yaml --cameras front,front_left,front_right
     """
     from .demo import run_demo
+    from .nodes.config_file import core_settings
 
     failures = run_demo(output, seconds=seconds, seed=seed, bag=bag, rate=rate, console=console,
-                        settings=_core_settings(config) if config else None, cameras=_names(cameras))
+                        settings=core_settings(config) if config else None, cameras=_names(cameras))
     if failures:
         for failure in failures:
             errors.print(f"[bold red]failed[/]: {escape(failure)}")
