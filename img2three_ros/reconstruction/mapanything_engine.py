@@ -22,7 +22,7 @@ from ..geometry.rays import pixel_rays
 from ..geometry.transforms import inverse
 from ..structures import InputError
 from .pointmap_depth import Estimate, depth_view, expected_error
-from .pointmap_placement import ways_doubt
+from .pointmap_placement import USELESS, ways_doubt
 from .pointmap_window import Member, choose_window, member, network_size
 from .sources import parallax_notes
 from .views import Geometry, PreparedFrame, View
@@ -94,14 +94,17 @@ class MapAnythingEngine:
             raise InputError("engine", f"MapAnything answered with {len(predictions)} views for {len(members)}")
         blind = [view.name for number, view in enumerate(frame.views) if all(number not in pair for pair in pairs)]
         notes = list(parallax_notes(frame, keyframes, blind))
-        doubt = metre_doubt(members, predictions) if self.config.poses else float("inf")
-        if not np.isfinite(doubt):
+        doubt = metre_doubt(members, predictions) if self.config.poses else None
+        if doubt is None:
             notes.append("no known distance between cameras tells how long a metre is: the network guesses it")
+        elif doubt > USELESS:
+            notes.append("no depth: the network contradicts the known distances between the cameras altogether")
         elif doubt > _SCALE_IN_DOUBT:
             notes.append(f"the metre is in doubt by {100 * doubt:.0f} %: the network and the known distances between "
                          "the cameras fit badly")
-        supposed = doubt if np.isfinite(doubt) else _LEARNED_METRE
+        supposed = _LEARNED_METRE if doubt is None else doubt
         found = [self._estimate(one, prediction, max(supposed, _LEARNED_METRE) if one.view.name in blind else supposed)
+                 if supposed <= USELESS else None
                  for one, prediction in zip(members[:len(frame.views)], predictions, strict=False)]
         return Geometry(tuple(depth_view(one.view, own, self.config.max_depth, self.config.min_confidence)
                               for one, own in zip(members, found, strict=False)), tuple(notes))
@@ -137,10 +140,10 @@ def common_size(views: Sequence[View], side: int) -> tuple[int, int]:
     return network_size((1000, round(1000 * aspect)), side, PATCH)
 
 
-def metre_doubt(members: Sequence[Member], predictions: Sequence[Prediction]) -> float:
+def metre_doubt(members: Sequence[Member], predictions: Sequence[Prediction]) -> float | None:
     """Relative deviation of the metre: ways from the first camera to the others as predicted against the known ones.
 
-    Infinite where the cameras lie too close together to tell.
+    None where the cameras lie too close together to tell; infinite where the two have nothing in common.
     """
     told, given = [], []
     reference = predictions[0]["camera_poses"][0].double().cpu().numpy()
@@ -149,7 +152,7 @@ def metre_doubt(members: Sequence[Member], predictions: Sequence[Prediction]) ->
         told.append((inverse(reference) @ prediction["camera_poses"][0].double().cpu().numpy())[:3, 3])
         given.append((inverse(members[0].camera.T_world_camera) @ one.camera.T_world_camera)[:3, 3])
     if not given or float(np.linalg.norm(given, axis=1).max()) < _LEAST_WAY:
-        return float("inf")
+        return None
     return ways_doubt(np.array(told), np.array(given))
 
 

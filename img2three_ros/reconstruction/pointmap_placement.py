@@ -27,7 +27,7 @@ _SMALLEST_DOUBT = 1e-3
 _ALONE = "nothing usable in common with any other view"
 _UNFIT = 0.3
 """Relative disagreement of its pairs about half of its pixels from which a view fits nothing."""
-_USELESS = 1.0
+USELESS = 1.0
 """Relative deviation of the metre beyond which a scene says nothing of distances."""
 
 
@@ -97,7 +97,7 @@ def place_views(pairs: PairPointmaps, cameras: Sequence[KnownCamera], masks: Map
             waiting += [[rest[number] for number in group] for group in groups if len(group) > 1]
             continue
         doubt = scale_doubt(part, scene, [camera.T_world_camera for camera in known], own_masks)
-        if not scene.metric or doubt > _USELESS:
+        if not scene.metric or doubt > USELESS:
             without.update(dict.fromkeys(images, "known distances between the cameras do not tell how long a metre is"))
         else:
             placed.append(Placement(tuple(images), part, scene, doubt))

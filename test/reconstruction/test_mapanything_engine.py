@@ -141,6 +141,25 @@ def test_a_network_with_another_metre_is_doubted(package):
         assert float(bad.confidence.max()) < 0.65 < float(good.confidence.max())
 
 
+def test_a_network_that_contradicts_the_rig_gives_nothing(package):
+    street = Street()
+    frames = [instant(street, 0, 0.0), instant(street, 1, 0.6)]
+    network = Network(street)
+    engine = chosen(package, network)
+    told = network.infer
+
+    def mirrored(views, **options):
+        answers = told(views, **options)
+        for answer in answers:
+            answer["camera_poses"][:, :3, 3] *= -1.0
+        return answers
+
+    network.infer = mirrored
+    geometry = engine.reconstruct(frames[1], frames[:1])
+    assert not any(depth.valid.any() for depth in geometry.depths)
+    assert any(note.startswith("no depth") for note in geometry.notes)
+
+
 def test_a_metre_that_only_looks_tell_frees_no_space(package):
     street = Street()
     engine = chosen(package, Network(street))
