@@ -1,7 +1,9 @@
-"""Starts the reconstruction node; on a recording too (bag:=...), and with RViz (rviz:=true).
+"""Starts the reconstruction node; on a recording too (bag:=...), and with RViz (rviz:=true). Or only builds the
+TensorRT engines that the rig needs and exits (build_only:=true), so that the next start does not wait for them.
 
 ros2 launch img2three_ros reconstruction.launch.py rig_file:=rig.yaml
 ros2 launch img2three_ros reconstruction.launch.py rig_file:=rig.yaml bag:=recording/ rviz:=true
+ros2 launch img2three_ros reconstruction.launch.py rig_file:=rig.yaml build_only:=true
 """
 
 import importlib.util
@@ -11,7 +13,7 @@ from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.substitutions import FindPackageShare
+from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
 
@@ -39,6 +41,8 @@ def arguments() -> list:
                               description="show the outputs in RViz"),
         DeclareLaunchArgument("log_level", default_value="info", choices=["debug", "info", "warn", "error"],
                               description="how much the node says"),
+        DeclareLaunchArgument("build_only", default_value="false", choices=["true", "false"],
+                              description="build the TensorRT engines for rig_file (or the cameras of bag) and exit"),
     ]
 
 
@@ -53,7 +57,9 @@ def shared_memory() -> list:
 def nodes(context: LaunchContext) -> list:
     """What depends on the values of the arguments."""
     value = {name: LaunchConfiguration(name).perform(context)
-             for name in ("params_file", "rig_file", "namespace", "use_sim_time", "bag", "log_level")}
+             for name in ("params_file", "rig_file", "namespace", "use_sim_time", "bag", "log_level", "build_only")}
+    if value["build_only"] == "true":
+        return [engine_build(value["params_file"], value["rig_file"], value["bag"])]
     sim_time = value["use_sim_time"] == "true" or bool(value["bag"])
     overrides = {"use_sim_time": sim_time}
     if value["rig_file"]:
@@ -65,6 +71,17 @@ def nodes(context: LaunchContext) -> list:
     if value["bag"]:
         started.append(player(os.path.abspath(value["bag"])))
     return [*started, rviz(sim_time)]
+
+
+def engine_build(params_file: str, rig_file: str, bag: str) -> ExecuteProcess:
+    """``img2three engines build``, with the parameters of the node. The launch ends with it."""
+    if not (rig_file or bag):
+        raise RuntimeError("build_only:=true needs rig_file:=... (with calibrations) or bag:=...: engines are built "
+                           "for the sizes of the cameras' images")
+    given = [word for option, path in (("--config", params_file), ("--rig", rig_file), ("--bag", bag)) if path
+             for word in (option, os.path.abspath(path))]
+    program = ExecutableInPackage(executable="img2three", package=PACKAGE)
+    return ExecuteProcess(cmd=[program, "engines", "build", *given], output="screen")
 
 
 def rviz(sim_time: bool) -> Node:

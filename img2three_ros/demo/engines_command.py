@@ -67,10 +67,13 @@ def build(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="instead: size of the network's images")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="images that go through together; default: the cameras of "
                                               "that size")] = None,
-    precision: Annotated[str, typer.Option(help="fp32 | fp16 | int8")] = "fp16",
+    precision: Annotated[str | None, typer.Option(help="fp32 | fp16 | int8; default: runtime.precision, and fp16 if "
+                                                  "that is auto")] = None,
     compute_capability: Annotated[str | None, typer.Option(help="of another GPU, such as 8.9: TensorRT-RTX builds for "
                                                            "it without one")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="weights of the pointmap network")] = None,
+    only_calibrate: Annotated[bool, typer.Option("--only-calibrate", help="with int8: write the calibrated network "
+                                                 "(for ONNX Runtime), build no engine of it")] = False,
     config: ConfigFile = None, override: Overrides = None,
 ) -> None:
     """Build the engines that a rig needs, so that the node starts at once.
@@ -84,10 +87,8 @@ def build(
     from ..nodes.config_file import configured
     from ..reconstruction.engine_build import BuildRequest, build_engines
 
-    if precision not in ("fp32", "fp16", "int8"):
-        raise InputError("parameter", f"--precision '{precision}' must be fp32, fp16 or int8")
-    request = BuildRequest(network, rig, None if rig is not None or size is not None else bag, size, batch, precision,
-                           compute_capability, checkpoint, bag)
+    request = BuildRequest(network, rig, bag, size, batch, precision, compute_capability, checkpoint,
+                           only_calibrate)
     for engine in build_engines(request, configured(None, config, override), typer.echo):
         where = engine.path if engine.path is not None else "not stored"
         typer.echo(f"{'built' if engine.built else 'already there'}: {where}")
@@ -123,22 +124,26 @@ def prune(
 
 def table(found: list[Entry], machine: Machine, now: float) -> Table:
     """A row for each engine; now: seconds since 1970."""
+    from rich.markup import escape
     from rich.table import Table
 
+    from ..runtime.engine_key import ANY
     from ..runtime.engine_status import why_unusable
 
-    shown = Table("network", "inputs", "precision", "for", "builder", "MB", "built", "used", "here")
+    shown = Table("engine", "for", "built by", "MB", "built, used", "usable here", show_lines=True)
     for entry in found:
-        size = f"{entry.size / _MB:.1f}"
+        size, used = f"{entry.size / _MB:.1f}", _ago(now - entry.used)
         if entry.record is None:
-            shown.add_row(entry.stem, "", "", "", "", size, "", _ago(now - entry.used), f"[red]no[/]: {entry.problem}")
+            shown.add_row(entry.stem, "", "", size, used, f"[red]no[/]: {escape(entry.problem)}")
             continue
         key = entry.record.key
         reason = entry.problem or why_unusable(key, machine)
-        target = f"{key.gpu} {key.compute_capability}" + ("" if key.driver == "any" else f", driver {key.driver}")
         inputs = ", ".join("x".join(map(str, shape)) for _, shape in key.shapes)
-        shown.add_row(key.network, inputs, key.precision, target, key.builder, size, _ago(now - entry.record.built),
-                      _ago(now - entry.used), f"[red]no[/]: {reason}" if reason else "[green]yes[/]")
+        target = key.compute_capability if key.gpu == ANY else f"{key.gpu}, {key.compute_capability}"
+        driver = "" if key.driver == ANY else f"\ndriver {key.driver}"
+        shown.add_row(f"{key.network} {key.precision}\n{inputs}", f"{escape(target)}{escape(driver)}",
+                      key.builder.replace(" ", "\n"), size, f"{_ago(now - entry.record.built)}\n{used}",
+                      f"[red]no[/]: {escape(reason)}" if reason else "[green]yes[/]")
     return shown
 
 

@@ -52,7 +52,8 @@ def test_shared_memory_holds_the_largest_message_twice():
 
 
 @pytest.mark.parametrize("name, arguments", [
-    ("reconstruction", {"params_file", "rig_file", "namespace", "use_sim_time", "bag", "rviz", "log_level"}),
+    ("reconstruction", {"params_file", "rig_file", "namespace", "use_sim_time", "bag", "rviz", "log_level",
+                        "build_only"}),
     ("demo", {"seed", "seconds", "image_transport", "rviz", "log_level"}),
 ])
 def test_launch_arguments_are_declared_with_a_description(name, arguments):
