@@ -129,7 +129,12 @@ class Loader:
         from .onnxruntime_backend import load_onnxruntime
 
         onnxruntime_library()  # before seconds are spent on an export
-        return load_onnxruntime(self._exported(part), precision, part.device)
+        exported = self._exported(part)
+        if precision == "int8":
+            from .calibration import calibrated
+
+            exported = calibrated(exported)
+        return load_onnxruntime(exported, precision, part.device)
 
     def _exported(self, part: Part) -> ExportedNetwork:
         folder = cache_folder(self._config) / "onnx"

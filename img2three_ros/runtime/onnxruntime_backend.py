@@ -60,7 +60,7 @@ class OnnxRuntimeBackend:
 
 def load_onnxruntime(exported: ExportedNetwork, precision: str, device: torch.device, threads: int = 0,
                      ) -> OnnxRuntimeBackend:
-    """The network, ready to run. precision: fp32; on a GPU fp16 too; int8 for files of ``quantise``.
+    """The network, ready to run. precision: fp32; on a GPU fp16 too; int8 for files of ``calibration``.
 
     threads: of the CPU; 0 = as many as torch takes. They sleep between networks: threads that spin would take the
     cores from torch, which works in between.

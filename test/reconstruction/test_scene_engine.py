@@ -265,6 +265,27 @@ def test_bf16_answers_like_fp32(config):
     assert float((exact.depth / rough.depth).log().abs().median()) < 0.05
 
 
+def test_onnxruntime_gives_the_depth_that_torch_gives(config, tmp_path):
+    frames = drive(2)
+    exact, other = (SceneEngine(config, CPU, RuntimeConfig(backend, "fp32", str(tmp_path)))
+                    for backend in ("torch", "onnxruntime"))
+    expected, found = (engine.reconstruct(frames[1], frames[:1]) for engine in (exact, other))
+    assert "runs in onnxruntime fp32" in other.encode.why[0] and "runs in torch fp32" in exact.encode.why[0]
+    assert expected.notes == found.notes
+    for one, two in zip(expected.depths, found.depths, strict=True):
+        assert float((one.depth / two.depth - 1.0).abs().max()) < 1e-3
+        assert float((one.confidence - two.confidence).abs().max()) < 1e-3
+        assert torch.equal(one.valid, two.valid)
+
+
+def test_what_had_to_be_refused_is_in_the_notes(config):
+    frames = drive(2)
+    engine = SceneEngine(config, CPU, RuntimeConfig("tensorrt", "fp32"))
+    geometry = engine.reconstruct(frames[1], frames[:1])
+    assert geometry.notes == engine.encode.troubles
+    assert "scene-encoder does not run in tensorrt fp32: TensorRT runs on NVIDIA GPUs" in geometry.notes[0]
+
+
 def test_missing_weights_say_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(InputError, match=r"scene.weights = '/no/such.*leave it empty"):
         weights_file("/no/such.safetensors")

@@ -8,14 +8,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from runtime_networks import SIZE, depth_network, pointmap_network, scaled
 from small_networks import scene_network
-from torch import nn
 from typer.testing import CliRunner
 
 from img2three_ros import cli
-from img2three_ros.models.depth_network import DepthNetwork, DepthNetworkConfig
-from img2three_ros.models.pointmap_config import PointmapConfig
-from img2three_ros.models.pointmap_network import PointmapNetwork
 from img2three_ros.reconstruction.export_command import parts_of, sizes_of
 from img2three_ros.runtime import parts
 from img2three_ros.runtime.export import LARGEST_ERROR, OPSET, cached_export, export_key, export_part, relative_error
@@ -23,37 +20,7 @@ from img2three_ros.runtime.exported import TensorSpec, read_exported
 from img2three_ros.runtime.parts import Part
 from img2three_ros.structures import InputError
 
-SIZE = (64, 96)
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def depth_network(seed: int = 0) -> DepthNetwork:
-    torch.manual_seed(seed)
-    config = DepthNetworkConfig(planes=16, match=8, context=(8, 8, 8, 8), widths=(8, 8, 8), refine_width=8,
-                                candidates=4, refinements=1)
-    return DepthNetwork(config).eval().requires_grad_(False)
-
-
-def pointmap_network() -> PointmapNetwork:
-    torch.manual_seed(1)
-    config = PointmapConfig(32, 2, 2, 32, 2, 2, head="linear", image_side=64)
-    return PointmapNetwork(config).eval().requires_grad_(False)
-
-
-class Scaled(nn.Module):
-    """y = w x: small enough to be exported in no time."""
-
-    def __init__(self, weight: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor([weight]))
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return (self.weight * x,)
-
-
-def scaled(weight: float = 3.0, width: int = 4) -> Part:
-    return Part("scaled", Scaled(weight).eval().requires_grad_(False), (TensorSpec("x", (1, width)),), ("y",), "any",
-                lambda chance: (torch.randn(1, width, generator=chance),))
 
 
 def run(path, inputs):
