@@ -75,6 +75,9 @@ def _transmitted(message: Any, matrix: np.ndarray, topic: str) -> tuple[int, int
                              f"outside {width}x{height}")
         crop_width, crop_height = width - left, height - top
     bins = np.array((max(int(message.binning_x), 1), max(int(message.binning_y), 1)), dtype=np.float64)
+    if crop_width < bins[0] or crop_height < bins[1]:
+        raise InputError("camera_info", f"topic '{topic}': binning {bins[0]:g}x{bins[1]:g} leaves no pixel of "
+                         f"{crop_width}x{crop_height}")
     changed = matrix.copy()
     changed[:2, 2] = (matrix[:2, 2] - (left, top) + 0.5) / bins - 0.5
     changed[:2, :2] = matrix[:2, :2] / bins[:, None]

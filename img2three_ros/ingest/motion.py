@@ -14,6 +14,7 @@ from .checks import checked_stamp
 from .motion_breaks import MotionBreaks
 
 _SOUND = "publish finite numbers and unit quaternions"
+_FARTHEST = 1e9  # metres; what is chained of such stays finite
 
 
 class VehicleMotion:
@@ -119,5 +120,7 @@ class VehicleMotion:
 
 
 def _pose(position: Any, orientation: Any) -> Matrix:
+    if max(abs(position.x), abs(position.y), abs(position.z)) > _FARTHEST:
+        raise ValueError(f"position ({position.x:g}, {position.y:g}, {position.z:g}) is farther than {_FARTHEST:g} m")
     quaternion = np.array((orientation.x, orientation.y, orientation.z, orientation.w), dtype=np.float64)
     return from_quaternion_translation(quaternion, (position.x, position.y, position.z))
