@@ -58,15 +58,18 @@ class Doctor(Node):
     """Hears cameras, CameraInfo, TF, odometry and the status of the reconstruction node.
 
     rig: cameras and topics; None = every image topic that is published, with ``camera_info`` beside it.
-    node_name: of the reconstruction node, to ask its status. discovery: s to wait for the graph first.
+    node_name: of the reconstruction node, to ask its status. discovery: s to wait for the graph first, five times as
+    long while there is no camera.
     """
 
     def __init__(self, rig: CameraRig | None, node_name: str = "/img2three", use_sim_time: bool = False,
                  discovery: float = 1.5) -> None:
         super().__init__("img2three_doctor", parameter_overrides=[
             Parameter("use_sim_time", Parameter.Type.BOOL, use_sim_time)])
-        end = time.monotonic() + discovery
-        while time.monotonic() < end:
+        begun = time.monotonic()
+        # A busy machine finds its neighbours late: without any camera yet, patience is longer.
+        while (waited := time.monotonic() - begun) < discovery or (
+                rig is None and waited < 5.0 * discovery and not self._discovered().cameras):
             handle_one(self, 0.05)
         self.rig = _with_topics(rig, node_name) if rig is not None else self._discovered()
         self.heard = {camera.name: Heard(camera) for camera in self.rig.cameras}
@@ -226,6 +229,7 @@ class Doctor(Node):
                 fits, reason = qos_check_compatible(info.qos_profile, wanted)
                 if fits == QoSCompatibility.ERROR:
                     sender = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+                    reason = reason.removeprefix("ERROR: ").rstrip("; ")
                     found.append(Finding(Level.ERROR, topic, f"the QoS of its publisher {sender} does not fit: "
                                          f"{reason}; change it, or ours with qos_overrides.{topic}"))
         return found

@@ -37,6 +37,8 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     rclpy.get_default_context().on_shutdown(lambda: _end_hard_unless(ended))
     try:
         node = make_node()
+        if not rclpy.ok():  # told to stop while the node was made
+            raise ExternalShutdownException
         (spin or _spin)(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass

@@ -1,7 +1,7 @@
 """The live node with a pipeline that does nothing but take time, or fail: what surrounds it is under test.
 
-Run as a program; FAKE_LOAD and FAKE_DELAY (s), FAKE_FAIL (a count of frames that fail first) and FAKE_UNSOUND (the
-warm-up gives points that are not finite) in the environment.
+Run as a program; FAKE_LOAD and FAKE_DELAY (s), FAKE_FAIL (a count of frames that fail first), FAKE_UNSOUND (the
+warm-up gives points that are not finite) and FAKE_BREAK_ONCE (loading fails the first time) in the environment.
 """
 
 import os
@@ -23,6 +23,8 @@ class FakePipeline:
 
     def __init__(self, config: Config) -> None:
         time.sleep(float(os.environ.get("FAKE_LOAD", "0")))
+        if os.environ.pop("FAKE_BREAK_ONCE", ""):
+            raise RuntimeError("out of memory")
         self.config = config
         self.failures_left = int(os.environ.get("FAKE_FAIL", "0"))
         self.resets = 0

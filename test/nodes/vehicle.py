@@ -216,6 +216,11 @@ class Ticker:
         self.vehicle.send(self.stamp, **self.options)
 
 
+def busy(seconds: float) -> float:
+    """A bound in wall time, wider on a machine that has more to do than it can."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def as_time(stamp: int) -> Time:
     return Time(sec=stamp // SECOND, nanosec=stamp % SECOND)
 
