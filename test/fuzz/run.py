@@ -1,4 +1,5 @@
 """``python test/fuzz/run.py TARGET --runs N``: inputs by coverage (atheris), or at random where it is not installed.
+``all`` as the target gives each its share of a whole campaign, one after the other in processes of their own.
 
 Ends with exit code 1 if anything but InputError came out, an input took long or much memory; each kind of finding is
 written down once, with the input that shows it, and the run goes on.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import subprocess
 import sys
 import time
 import traceback
@@ -99,16 +101,32 @@ def _at_random(campaign: Campaign, seed: int) -> None:
         campaign.one(chosen.randbytes(chosen.choice((8, 64, 256, LONGEST_INPUT))))
 
 
+def _all(share: float, rest: list[str]) -> int:
+    from targets import RUNS
+
+    codes = {}
+    for name, runs in RUNS.items():
+        command = [sys.executable, __file__, name, "--runs", str(max(1, round(share * runs))), *rest]
+        # Decoders complain on stderr about every damaged picture.
+        codes[name] = subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode
+    failed = [name for name, code in codes.items() if code]
+    print(f"failed: {', '.join(failed)}" if failed else "nothing found")
+    return 1 if failed else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target")
     parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--share", type=float, default=1.0, help="all: of the inputs of a whole campaign")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--random", action="store_true", help="without atheris")
     parser.add_argument("--findings", type=Path, default=Path("fuzz_findings"))
     parser.add_argument("--repeat", type=Path, help="run this one input only, and let it fail")
     given = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if given.target == "all":
+        return _all(given.share, ["--seed", str(given.seed), "--findings", str(given.findings)])
     campaign = Campaign(given.target, given.runs, given.findings)
     if given.repeat is not None:
         print("accepted" if campaign.call(given.repeat.read_bytes()) else "refused")
