@@ -15,7 +15,7 @@ from typing import Any
 
 from .structures import InputError
 
-MAX_VOXELS = 100_000_000
+MAX_VOXELS = 64_000_000
 """More would take gigabytes."""
 
 Value = bool | int | float | str | tuple[str, ...] | tuple[float, ...]
@@ -74,6 +74,8 @@ class SceneConfig:
     neighbours: bool = setting(True, "match other cameras too; false = each camera only with its own keyframes")
     max_depth: float = setting(100.0, "depth beyond this (such as sky) is not given", unit="m", low=1.0)
     min_confidence: float = setting(0.2, "depth less likely to be right than this is not given", low=0.0, high=1.0)
+    rematch: bool = setting(True, "match the images once more along the surfaces that the network found; false = depth "
+                            "as the network gives it")
     space: bool = setting(True, "also hold the space around the vehicle as one scene: classes of voxels, what is "
                           "hidden, views from anywhere; false = depth alone, faster")
     space_weights: str = setting("", "safetensors file of the scene network; empty = those of the package")

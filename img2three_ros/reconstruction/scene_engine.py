@@ -6,7 +6,7 @@ it may be a keyframe.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from .scene_memory import (
     padded_size,
 )
 from .scene_refinement import Estimate, Refiner
+from .scene_rematch import rematched
 from .scene_space import SpaceBuilder, SpaceView
 from .sources import Source, choose_sources, parallax_notes
 from .timing import StageTimer
@@ -114,6 +115,9 @@ class SceneEngine:
         if self.refine is not None:
             with timer.stage("refine"):
                 found = self.refine(frame, found)
+        if self.config.rematch:
+            with timer.stage("rematch"):
+                found = {reference.view.name: self._rematched(frame, reference, found) for reference in references}
         views = [SpaceView(found[view.name].depth(self.config), found[view.name].lifted, found[view.name].size)
                  for view in frame.views]
         for view in views:
@@ -125,6 +129,11 @@ class SceneEngine:
                 space = self.space.build(frame, views)
         return Geometry(tuple(view.depth for view in views), (*notes, *self.encode.troubles), space,
                         timer.milliseconds)
+
+    def _rematched(self, frame: PreparedFrame, reference: _Reference, found: Mapping[str, Estimate]) -> Estimate:
+        sources = [(self._memory.of(source.frame, source.view).pyramid.fine, source.T_source_reference)
+                   for source in reference.sources]
+        return rematched(found[reference.view.name], self._memory.of(frame, reference.view).pyramid.fine, sources)
 
     def _encode(self, frame: PreparedFrame, views: Sequence[View]) -> list[Features]:
         """Features (1, C, h, w) of each view; the part that is matched is remembered."""

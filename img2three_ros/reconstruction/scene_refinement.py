@@ -23,7 +23,8 @@ class Estimate:
     """What the networks believe of one view.
 
     mask: (H, W) bool, True = shows the world. log_depth, log_scale, confidence: (H, W), the last one as logit. lifted:
-    the same at 1 / STRIDE of the padded image of ``size`` (height, width).
+    the same at 1 / STRIDE of the padded image of ``size`` (height, width). log_spread: (H, W), as log_scale, where
+    depth is right within 25 %; None = not known apart.
     """
 
     view: View
@@ -33,6 +34,7 @@ class Estimate:
     confidence: Tensor
     lifted: LiftedView
     size: tuple[int, int]
+    log_spread: Tensor | None = None
 
     def corrected(self, correction: Correction) -> Estimate:
         """With a correction of ``lifted``, also at full size."""
@@ -49,7 +51,8 @@ class Estimate:
         known = torch.isfinite(self.log_depth) & torch.isfinite(confidence) & torch.isfinite(self.log_scale)
         valid = known & self.mask & (confidence >= config.min_confidence) & (self.log_depth <= farthest)
         depth = torch.where(known, self.log_depth, farthest).exp()
-        sigma = math.sqrt(2.0) * torch.where(known, self.log_scale, 0.0).exp()
+        log_spread = self.log_scale if self.log_spread is None else self.log_spread
+        sigma = math.sqrt(2.0) * torch.where(known, log_spread, 0.0).exp()
         return DepthView(self.view, depth, torch.where(valid, confidence, 0.0), sigma, valid)
 
 

@@ -72,7 +72,8 @@ def parallax(inverse_depth: Tensor, warps: Sequence[tuple[PairWarp, tuple[int, i
         here, _ = warp.grid(inverse_depth[None])
         there, _ = warp.grid(inverse_depth[None] / 1.1)
         inside = (here.abs() < 1.0).all(-1)[0]
-        most = torch.maximum(most, ((there - here) * scale).norm(dim=-1)[0] * inside)
+        u, v = ((there - here) * scale)[0].unbind(-1)
+        most = torch.maximum(most, torch.hypot(u, v) * inside)
     return most
 
 

@@ -58,7 +58,7 @@ class DepthView:
 
     depth: (H, W) float32 metres along the optical axis; only meaningful where ``valid``.
     confidence: (H, W) float32 in 0..1: the probability that depth is within 25 % of the truth; 0 where not valid.
-    sigma: (H, W) float32 standard deviation of log depth (relative uncertainty).
+    sigma: (H, W) float32 standard deviation of log depth (relative uncertainty) where it is right within 25 %.
     valid: (H, W) bool.
     """
 
