@@ -2,9 +2,8 @@
 
 No trained checkpoint comes with the package. The stand-in finds by their pixels which images it is shown, and answers
 with the true pointmaps, spoiled as networks are: a unit of its own for every pair, smooth errors of depth, the second
-image placed wrongly by the more the less it overlaps the first, a focal length of its own, nothing sure of the sky or of
-images that do not overlap.
-Everything else is real.
+image placed wrongly by the more the less it overlaps the first, a focal length of its own, nothing sure of the sky or
+of images that do not overlap. Everything else is real.
 """
 
 from dataclasses import replace

@@ -21,7 +21,7 @@ from .bag_images import BagImage
 from .known_cameras import KnownCamera
 
 _LEAST_MOTION = 0.5
-_BIASED = 0.5  # of the misfit: errors of depth that pass for a turn of the motion
+_BIASED = 0.75  # of the misfit: errors of depth that pass for a turn of the motion
 _ROUNDS = 50
 _NOISE = float(np.radians(0.3))
 

@@ -152,8 +152,10 @@ def _turn_verdict(rotation: Finding | None, motion: Finding | None, partner: str
                             "which is wrong")
     if rotation is not None and rotation.verdict == PLAUSIBLE:
         return PLAUSIBLE, f"rotation within {rotation.threshold:.1f} deg"
-    overlaps = rotation is not None and rotation.instants >= limits.least and rotation.size <= limits.rotation
-    if motion is not None and motion.verdict == SUSPICIOUS and not overlaps:
+    # Overlap measures a turn more directly: where it does not see at least half of what motion claims, that is no turn.
+    denied = (rotation is not None and motion is not None and rotation.instants >= limits.least
+              and float(np.linalg.norm(rotation.value - motion.value)) > 0.5 * motion.size)
+    if motion is not None and motion.verdict == SUSPICIOUS and not denied:
         return SUSPICIOUS, f"{turn_words(motion.value)}, by the direction in which it moves"
     why = ("no overlap with another camera" if rotation is None else
            _why_unknown(rotation, limits.rotation, limits, instants, 1.0, " deg"))
@@ -174,7 +176,7 @@ def _why_unknown(finding: Finding, limit: float, limits: Limits, instants: int, 
     if finding.instants < limits.least:
         return f"compared in {finding.instants} of {instants} instants, {limits.least} are the least"
     if limits.deviations * finding.uncertainty > 2.0 * limit:
-        return f"instants disagree: uncertain by {factor * finding.uncertainty:.1f}{unit}"
+        return f"instants disagree: uncertain by {factor * finding.uncertainty:.1f}{unit}, more of them help"
     return (f"{factor * finding.size:.1f}{unit} off, more than {factor * limit:g}{unit}, but not clear of noise "
             f"({factor * finding.threshold:.1f}{unit})")
 

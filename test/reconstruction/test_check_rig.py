@@ -131,6 +131,8 @@ def test_motion_judges_where_nothing_overlaps_but_not_below_its_bias():
     assert found["c"].verdict == UNKNOWN and "its direction of motion tells no more" in found["c"].reason
     torn = verdicts([{"a": said((0, turn, 0), motion=(0, 0.5, 0), others=("b", "c"))} for turn in (-1, 2, 5, 2)], "a")
     assert torn["a"].verdict == UNKNOWN  # 2 deg, uncertain: that motion fits coarsely does not clear it
+    denied = verdicts([{"a": said((turn, 0, 0), motion=(0, 6, 0))} for turn in (-1, 1, 3, 5)], "a")
+    assert denied["a"].verdict == UNKNOWN
     silent = verdicts([{"a": said(others=())}] * 4, "ab", {"b": "no usable CameraInfo"})
     assert silent["a"].verdict == UNKNOWN and silent["a"].reason.endswith("and no motion")
     assert silent["b"].reason == "no usable CameraInfo"
