@@ -107,6 +107,7 @@ def reconstruct(
     ply: Annotated[Path | None, typer.Option(help="accumulated cloud as PLY")] = None,
     pcd: Annotated[Path | None, typer.Option(help="accumulated cloud as PCD")] = None,
     glb: Annotated[Path | None, typer.Option(help="accumulated cloud as GLB")] = None,
+    octomap: Annotated[Path | None, typer.Option(help="occupancy of the last frame as OctoMap (.bt)")] = None,
     config: ConfigFile = None, override: Overrides = None, rig: Rig = None, cameras: Cameras = None,
     checkpoint: Checkpoint = None, graph: Graph = None, window: Window = None, baseline: Baseline = None,
     size: Size = None, confidence: Confidence = None, mesh: Mesh = False, at: At = None, frame: FrameNumber = None,
@@ -130,7 +131,7 @@ def reconstruct(
 
     images = ImageOptions(checkpoint, graph, window, baseline, size, confidence, mesh, at, frame, instants)
     if engine == "pointmap":
-        given = {"--depth": depth, "--voxels": voxels, "--ply": ply, "--pcd": pcd, "--glb": glb}
+        given = {"--depth": depth, "--voxels": voxels, "--ply": ply, "--pcd": pcd, "--glb": glb, "--octomap": octomap}
         for name in (name for name, value in given.items() if value):
             raise InputError("parameter", f"{name}: not for engine pointmap, which writes all it has to --output")
         told = reconstruct_command(inputs, output, images, _config(None, config, override), _progress, _names(cameras),
@@ -143,7 +144,7 @@ def reconstruct(
 
     with _progress("reconstructing") as progress:
         summary = reconstruct_bag(bag, output, settings_, depth=depth, voxels=voxels, ply=ply, glb=glb, pcd=pcd,
-                                  progress=progress, cameras=_names(cameras), rig=rig)
+                                  progress=progress, cameras=_names(cameras), rig=rig, octomap=octomap)
     console.print(summary)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from ..config import Config
 from ..fileio.cloud_files import check_cloud_path, write_cloud
 from ..fileio.messages import camera_info_message, image_message, occupancy_grid_message, point_cloud_message
+from ..fileio.octomap import write_octomap
 from ..fileio.point_cloud2 import dense_cloud, observed_voxels, obstacle_cloud, occupied_voxels
 from ..fileio.rosbag import BagWriter
 from ..ingest.bag_frames import BagSummary, read_frames
@@ -51,6 +52,7 @@ class OfflineSummary:
     notes: Counter[str] = field(default_factory=Counter)
     bag: BagSummary = field(default_factory=BagSummary)
     export_note: str = ""
+    octomap: Path | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.output}: {self.frames} frames, {self.points} points, "
@@ -65,6 +67,8 @@ class OfflineSummary:
         lines += [str(problem) for problem in self.bag.problems]
         if self.exported:
             lines.append(f"{', '.join(str(path) for path in self.exported)}: {self.export_note}")
+        if self.octomap is not None:
+            lines.append(f"{self.octomap}: the occupancy of the last frame, in the base frame")
         return "\n".join(lines)
 
     def __rich__(self) -> object:
@@ -78,13 +82,14 @@ def reconstruct_bag(
     bag: Path | str, output: Path | str, config: Config | None = None, depth: bool = False, voxels: bool = False,
     ply: Path | None = None, glb: Path | None = None, pcd: Path | None = None,
     progress: Callable[[int, int], None] | None = None, cameras: Sequence[str] | None = None,
-    rig: CameraRig | Path | str | None = None, pipeline: Pipeline | None = None,
+    rig: CameraRig | Path | str | None = None, pipeline: Pipeline | None = None, octomap: Path | None = None,
 ) -> OfflineSummary:
     """Reconstruct every frame of a bag and write the results as a new rosbag2.
 
     depth: also depth, confidence and camera_info of each camera. voxels: also every observed voxel.
     ply, glb, pcd: the accumulated cloud, in the odometry frame (without ego motion: the last frame's, in the base
-    frame). progress: called with frames done and expected. pipeline: None = one built from ``config``.
+    frame). octomap: file (.bt) of the last frame's grid. progress: called with frames done and expected. pipeline: None
+    = one built from ``config``.
     Message time = reference stamp; so is the header stamp, except for depth images, which carry their image's own.
 
     Raises InputError for a bag without usable frames, or an output that exists.
@@ -119,6 +124,9 @@ def reconstruct_bag(
     if not summary.frames:
         raise InputError("no_frames", f"no frame of '{bag}' could be reconstructed: {dict(summary.rejected)}")
     _export(summary, cloud, exports)
+    if octomap is not None:
+        write_octomap(octomap, result.occupancy)
+        summary.octomap = octomap
     return summary
 
 

@@ -223,3 +223,17 @@ def test_the_real_pipeline_is_deterministic(tmp_path):
         summary = reconstruct_bag(bag, tmp_path / name, config, depth=True, voxels=True)
         assert summary.frames == 2
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_the_last_grid_is_written_as_an_octomap(tmp_path):
+    octomap = pytest.importorskip("octomap", reason="octomap-python has wheels for Linux x86_64 only")
+    path = tmp_path / "maps" / "street.bt"
+    summary = reconstruct_bag(write_bag(tmp_path / "bag", instants=2), tmp_path / "out", octomap=path,
+                              pipeline=FakePipeline())
+    assert f"{path}: the occupancy of the last frame" in str(summary)
+    tree = octomap.OcTree(1.0)
+    assert tree.readBinary(str(path).encode())
+    voxels = np.array([(2, 3, 4), (2, 5, 6), (0, 0, 0)])[:, ::-1]
+    centres = np.array([-2.4, -2.0, -0.4]) + (voxels + 0.5) * 0.4
+    assert tree.getLabels(centres).tolist() == [OCCUPIED, FREE, UNKNOWN]
+    assert len(list(tree.begin_leafs())) == 2
