@@ -327,7 +327,7 @@ def _checked(leaf: Setting, value: Any) -> Value:
         value = float(value)
     if kind is tuple and isinstance(value, (list, tuple)):
         value = tuple(value)
-    if type(value) is not kind or (kind is tuple and not all(isinstance(item, str) for item in value)):
+    if type(value) is not kind or (isinstance(value, tuple) and not all(isinstance(item, str) for item in value)):
         raise InputError("parameter", f"parameter '{leaf.path}' = {value!r} must be of type "
                          f"{'list of texts' if kind is tuple else kind.__name__} (default {leaf.value!r})")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
