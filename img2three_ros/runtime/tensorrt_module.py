@@ -31,8 +31,8 @@ else:
 NAMES = ("tensorrt", "tensorrt_rtx")
 """In the order in which they are looked for."""
 
-_INSTALL = ("pip install 'img2three_ros[tensorrt-rtx]' for GPUs of the RTX series (x86_64); on Jetson it comes with "
-            "JetPack; elsewhere see https://docs.nvidia.com/deeplearning/tensorrt")
+_INSTALL = ("pip install '.[tensorrt-rtx]' for GPUs of the RTX series (x86_64); on Jetson it comes with JetPack; "
+            "elsewhere see https://docs.nvidia.com/deeplearning/tensorrt")
 
 
 @dataclass(frozen=True)
