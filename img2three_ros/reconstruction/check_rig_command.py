@@ -61,20 +61,23 @@ def show(check: RigCheck, console: Console) -> None:
     from rich.text import Text
 
     table = Table(title=Text(f"{check.bag}: calibration against images, medians of {check.instants} instants"))
-    for heading in ("camera", "verdict", "rotation deg", "focal %", "motion deg", "instants", "why"):
+    for heading in ("camera", "verdict", "rotation deg", "focal %", "motion deg", "instants"):
         table.add_column(heading, justify="right" if heading.endswith(("deg", "%", "instants")) else "left",
                          no_wrap=heading in ("camera", "verdict"))
     for one in check.verdicts:
         seen = max((finding.instants for finding in (one.rotation, one.focal, one.motion) if finding), default=0)
         focal = "-" if one.focal is None else f"{100 * one.focal.value[0]:+.1f} ± {100 * one.focal.uncertainty:.1f}"
         table.add_row(one.camera, Text(one.verdict, _COLOURS[one.verdict]), _angle(one.rotation), focal,
-                      _angle(one.motion), str(seen), Text(one.reason))
+                      _angle(one.motion), str(seen))
     console.print(table)
+    for one in check.verdicts:
+        console.print(f"{one.camera}: {one.reason}", markup=False, highlight=False, soft_wrap=True)
     limits = check.limits
     console.print(f"suspicious: more than {limits.rotation:g} deg, {100 * limits.focal:g} % of the focal length or "
                   f"{limits.motion:g} deg in the direction of motion (which counts where no other camera overlaps), "
                   f"more than {limits.deviations:g} of its own deviations (±), and more than twice what the other "
-                  f"cameras are off. Pairs lie {100 * check.misfit:.1f} % of their distance off the scenes.",
+                  "cameras are off." + (f" Pairs lie {100 * check.misfit:.1f} % of their distance off the scenes."
+                                        if check.misfit == check.misfit else ""),
                   markup=False, highlight=False, soft_wrap=True)
     for note in check.notes:
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)

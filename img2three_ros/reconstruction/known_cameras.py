@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..geometry.cameras import scale_intrinsics
 from ..geometry.overlap import Frustum
 from ..pointmap.known import Known
 from ..pointmap.view_graph import Edge, complete_pairs, frustum_pairs, window_pairs
@@ -16,6 +17,9 @@ from ..structures import Matrix
 
 NEIGHBOURS = 4
 """Other images that an image is paired with, where calibration says what it overlaps."""
+
+FRUSTUM_SIDE = 512
+"""Long side, pixels, at which overlap with parallax is judged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,13 @@ class KnownCamera:
     size: tuple[int, int]
     intrinsics: Matrix | None = None
     T_world_camera: Matrix | None = None
+
+    def frustum(self) -> Frustum:
+        """In pixels of an image of ``FRUSTUM_SIDE``, whatever the size of the network's images."""
+        assert self.intrinsics is not None
+        scale = FRUSTUM_SIDE / max(self.size)
+        intrinsics = scale_intrinsics(self.intrinsics, scale, scale)
+        return Frustum(intrinsics, (round(scale * self.size[0]), round(scale * self.size[1])))
 
     @property
     def placed(self) -> bool:
@@ -50,7 +61,7 @@ def pairs_of(cameras: Sequence[KnownCamera], neighbours: int = NEIGHBOURS, compl
     An image that overlaps no other has no pair, see ``with_pairs``. Raises InputError('no_pairs' | 'no_overlap').
     """
     if cameras and all(camera.placed for camera in cameras):
-        frusta = [Frustum(camera.intrinsics, camera.size) for camera in cameras if camera.intrinsics is not None]
+        frusta = [camera.frustum() for camera in cameras]
         poses = [camera.T_world_camera for camera in cameras if camera.T_world_camera is not None]
         return frustum_pairs(frusta, poses, neighbours)
     return complete_pairs(len(cameras)) if len(cameras) <= complete_up_to else window_pairs(len(cameras), window)

@@ -157,7 +157,8 @@ def _turn_verdict(rotation: Finding | None, motion: Finding | None, partner: str
               and float(np.linalg.norm(rotation.value - motion.value)) > 0.5 * motion.size)
     if motion is not None and motion.verdict == SUSPICIOUS and not denied:
         return SUSPICIOUS, f"{turn_words(motion.value)}, by the direction in which it moves"
-    why = ("no overlap with another camera" if rotation is None else
+    why = ("no instant could be aligned" if not instants else
+           "no overlap with another camera" if rotation is None else
            _why_unknown(rotation, limits.rotation, limits, instants, 1.0, " deg"))
     fine = motion is not None and motion.threshold <= 2.0 * limits.motion and (
         rotation is None or rotation.size <= limits.rotation)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from img2three_ros.cli import app
 from img2three_ros.config import Config
+from img2three_ros.geometry.cameras import scale_intrinsics
 from img2three_ros.geometry.transforms import inverse
 from img2three_ros.models import pointmap_network
 from img2three_ros.reconstruction.bag_images import choose_frames, read_bag_images
@@ -20,6 +21,7 @@ from img2three_ros.reconstruction.from_bag_images import BagRequest, reconstruct
 from img2three_ros.reconstruction.from_images import ImageSettings
 from img2three_ros.reconstruction.image_exports import export_images
 from img2three_ros.reconstruction.instant import Choice
+from img2three_ros.reconstruction.known_cameras import KnownCamera, pairs_of
 from img2three_ros.structures import Frame, InputError
 
 __all__ = ["one_thread"]
@@ -192,6 +194,16 @@ def test_a_lens_is_taken_out(tmp_path):
     expected = cv2.undistort(np.ascontiguousarray(raw), calibration.intrinsics, np.array([-0.25, 0.075, 0, 0, 0]))
     off = np.abs(image.pixels.astype(int) - expected.astype(int))[image.usable]
     assert np.median(off) <= 2 and np.abs(image.pixels.astype(int) - raw.astype(int)).mean() > 3
+
+
+def test_pairs_do_not_hang_on_the_size_of_the_networks_images():
+    calibrations, mounts = drive().vehicle.calibrations, drive().vehicle.T_base_camera
+
+    def at(scale):
+        return pairs_of([KnownCamera((round(HEIGHT * scale), round(WIDTH * scale)), scale_intrinsics(
+            calibrations[name].intrinsics, scale, scale), mounts[name]) for name in THREE])
+
+    assert at(0.5) == at(1.0) == at(4.0) and {(1, 0), (2, 0)} <= set(at(1.0))
 
 
 def frame(number, x=None):
