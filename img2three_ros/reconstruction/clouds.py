@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 
 from ..config import CloudConfig
-from ..geometry.rays import transform_points, unproject
 from ..structures import CameraCalibration, DepthImage, PointCloud
 from .ground import GroundModel
 from .views import DepthView, Geometry
@@ -23,24 +22,32 @@ def point_cloud(geometry: Geometry, config: CloudConfig) -> PointCloud:
 
 
 def _view_points(depth: DepthView, config: CloudConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Only what is kept is looked up, unprojected and moved: depth * (R K^-1 pixel) + t."""
     view, step = depth.view, config.stride
-    T_base_camera = torch.from_numpy(view.T_base_camera).float().to(view.image.device)
-    every_nth = view.intrinsics / view.intrinsics.new_tensor((step, step, 1.0))[:, None]
-    points = transform_points(T_base_camera, unproject(depth.depth[::step, ::step], every_nth))
-    confidence = depth.confidence[::step, ::step]
-    keep = depth.valid[::step, ::step] & view.mask[::step, ::step] & (confidence >= config.min_confidence)
-    keep &= points.norm(dim=-1) <= config.max_range
-    colours = (view.image[:, ::step, ::step].permute(1, 2, 0)[keep] * 255.0).round().to(torch.uint8)
-    return points[keep], colours, confidence[keep]
+    keep = depth.valid[::step, ::step] & view.mask[::step, ::step]
+    v, u = (step * index for index in (keep & (depth.confidence[::step, ::step] >= config.min_confidence)
+                                       ).nonzero(as_tuple=True))
+    pixel = v * view.size[1] + u
+    T_base_camera = torch.from_numpy(view.T_base_camera).to(view.image.device)
+    ray = (T_base_camera[:3, :3] @ torch.linalg.inv(view.intrinsics.double())).float()
+    centre = T_base_camera[:3, 3].float()
+    distance = torch.take(depth.depth, pixel)
+    points = torch.stack([(ray[row, 0] * u + ray[row, 1] * v + ray[row, 2]) * distance + centre[row]
+                          for row in range(3)])
+    near = (points.square().sum(0) <= config.max_range ** 2).nonzero().squeeze(1)
+    points, pixel = points[:, near], pixel[near]
+    colours = (view.image.flatten(1)[:, pixel] * 255.0).round_().to(torch.uint8)
+    return points.T.contiguous(), colours.T.contiguous(), torch.take(depth.confidence, pixel)
 
 
 def obstacle_points(cloud: PointCloud, ground: GroundModel, config: CloudConfig) -> PointCloud:
     """The points a planner must avoid: confident, within range, between two heights above the ground, not alone."""
+    keep = cloud.confidence >= config.obstacle_min_confidence
+    keep &= np.square(cloud.points[:, :2]).sum(axis=1) <= config.obstacle_max_range ** 2
+    keep &= np.isfinite(cloud.points).all(axis=1)
+    cloud = cloud.select(np.flatnonzero(keep))
     height = cloud.points[:, 2] - ground.height(cloud.points[:, :2])
     keep = (height >= config.obstacle_min_height) & (height <= config.obstacle_max_height)
-    keep &= cloud.confidence >= config.obstacle_min_confidence
-    keep &= np.linalg.norm(cloud.points[:, :2], axis=1) <= config.obstacle_max_range
-    keep &= np.isfinite(cloud.points).all(axis=1)
     obstacles = cloud.select(keep)
     return obstacles.select(_supported(obstacles.points, config.obstacle_support))
 
