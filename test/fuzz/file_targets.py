@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import io
 import json
+import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -169,7 +171,9 @@ def rig(data: bytes) -> None:
 def scratch() -> Path:
     """A folder for the files of one run; in memory where possible."""
     memory = Path("/dev/shm")
-    return Path(tempfile.mkdtemp(prefix="img2three_fuzz_", dir=memory if memory.is_dir() else None))
+    folder = tempfile.mkdtemp(prefix="img2three_fuzz_", dir=memory if memory.is_dir() else None)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @cache

@@ -8,6 +8,7 @@ written down once, with the input that shows it, and the run goes on.
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import resource
 import subprocess
@@ -85,6 +86,7 @@ def _with_coverage(campaign: Campaign, seed: int) -> None:
         if campaign.inputs == campaign.runs:  # libFuzzer does not return
             campaign.report()
             sys.stdout.flush()
+            atexit._run_exitfuncs()
             os._exit(1 if campaign.findings else 0)
 
     # libFuzzer stops by itself only where Python could not: a hang, or memory that is not given back.
