@@ -31,6 +31,7 @@ from .complaints import Complaints
 from .conversions import NANOSECONDS, stamp_ns
 from .engine import Engine, load_engine, load_pipeline
 from .input_age import InputAge
+from .library_log import relay
 from .mailbox import Mailbox
 from .managed_node import SUCCESS, ManagedNode
 from .motion_inputs import MotionInputs, transform_message
@@ -68,6 +69,7 @@ class ReconstructionNode(ManagedNode):
     def __init__(self, make_pipeline: Callable[[Config], Pipeline] = load_pipeline) -> None:
         super().__init__("img2three", automatically_declare_parameters_from_overrides=True)
         self.config = declare(self, NodeConfig())
+        relay(self.get_logger())
         self._make_pipeline = make_pipeline
         self._complaints = Complaints(self.get_logger().warning)
         self._input_age = InputAge(self.get_clock(), self.get_logger().warning)
