@@ -246,7 +246,9 @@ def metadata_weights(data: bytes) -> None:
     """Sound weights whose metadata describe another network, maybe an enormous one."""
     choices = Choices(data)
     numbers = (3, 2, 4, 3, 2, 4, 0, 1, -1, 2**31, 2**62, 10**30, 1.5, None, "3", [], {}, True, [3, 3], [2, 2**40])
-    described: Any = {"width": choices.one_of(numbers), "sizes": [choices.one_of(numbers), choices.one_of(numbers)]}
+    described: Any = {"width": 3, "sizes": [2, 4]}
+    if choices.number(8):
+        described = {"width": choices.one_of(numbers), "sizes": [choices.one_of(numbers), choices.one_of(numbers)]}
     if choices.number(4) == 0:
         described = choices.one_of((None, [], 1, "x", {"depth": 1}, {"sizes": 3}, {"width": [[1]]}))
     text = json.dumps(described) if choices.number(8) else choices.rest().decode("latin1")
