@@ -72,7 +72,8 @@ def run_benchmark(options: BenchmarkOptions, progress: Progress | None = None) -
                  for names in chosen)
     most = max(chosen, key=len)
     compared, joined = step(compare, options.bag, config, most)
-    extra = {name: step(work, options.bag, most, dict(options.overrides)) for name, work in options.extra.items()}
+    extra = {name: step(_or_why_not, work, options.bag, most, dict(options.overrides))
+             for name, work in options.extra.items()}
     header = _header(options, config, runs, load)
     return BenchmarkResult(header, runs, tuple(compared), joined, extra)
 
@@ -84,6 +85,14 @@ def apart(work: Callable[..., Any], *arguments: Any) -> Any:
             return pool.submit(work, *arguments).result()
         except BrokenProcessPool as error:
             raise InputError("benchmark", f"the process that measures died ({error}): out of memory?") from error
+
+
+def _or_why_not(work: Callable[..., Mapping[str, Any]], *arguments: Any) -> Mapping[str, Any]:
+    """What was measured, or ``not_measured`` with the reason: the rest took minutes and must not be lost."""
+    try:
+        return work(*arguments)
+    except InputError as error:
+        return {"not_measured": str(error)}
 
 
 def _header(options: BenchmarkOptions, config: Config, runs: Sequence[Measured], load: Sequence[float],

@@ -23,7 +23,7 @@ from .engine import load_pipeline
 from .reconstruction_node import ReconstructionNode, start
 
 RATE = 10.0
-FRAMES, WARM_UP, PATIENCE = 8, 2, 180.0
+FRAMES, WARM_UP, PATIENCE = 8, 2, 600.0
 """Frames that count, frames before them, and the longest a measurement may take, s."""
 
 

@@ -62,8 +62,13 @@ def extra_measurement(bag, cameras, overrides):
     return {"cameras": len(cameras), "bag": bag.name}
 
 
+def impossible_measurement(bag, cameras, overrides):
+    raise InputError("no_listener", "nobody listens")
+
+
 def test_the_json_says_what_was_measured(recording, tiny, tmp_path):
-    options = BenchmarkOptions(recording, (1,), tiny, frames=2, extra={"something": extra_measurement},
+    options = BenchmarkOptions(recording, (1,), tiny, frames=2, extra={"something": extra_measurement,
+                                                                     "nothing": impossible_measurement},
                                command="img2three benchmark")
     result = run_benchmark(options)
     save_json(result, tmp_path / "made" / "benchmark.json")
@@ -77,6 +82,7 @@ def test_the_json_says_what_was_measured(recording, tiny, tmp_path):
     assert 0.0 < found["network"]["median_ms"] < found["total"]["median_ms"]
     assert found["common_way"]["images"]["ratio"] > 0.0 and found["common_way"]["cloud"]["ratio"] > 10.0
     assert found["something"] == {"cameras": 1, "bag": recording.name}
+    assert found["nothing"] == {"not_measured": "nobody listens"}
     assert found["publishing"].startswith("not measured") and len(found["runs"]) == 1
     assert found["versions"]["torch"] and found["config"]["runtime.backend"] == "torch"
 
