@@ -35,9 +35,8 @@ def simulated_recording(progress: Callable[..., None] | None = None, width: int 
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         made = Path(folder) / kept.name
-        few_points = {"lidar_rings": 4, "lidar_step": 5.0}  # nobody looks at the LiDAR
-        record(made, instants / 10.0, seed=4, config=SimulationConfig(width=width, height=height, **few_points),
-               progress=progress)
+        config = SimulationConfig(width=width, height=height, lidar_rings=4, lidar_step=5.0)  # nobody looks at the LiDAR
+        record(made, instants / 10.0, seed=4, config=config, progress=progress)
         shutil.rmtree(kept, ignore_errors=True)
         made.rename(kept)
     return kept
