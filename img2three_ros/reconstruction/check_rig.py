@@ -99,12 +99,15 @@ def check_rig(request: CheckRequest, config: Config, network: PairNetwork, setti
                 failures[str(error)] += 1
             progress(number + 1, len(instants))
     notes = [f"{count} of {len(instants)} instants could not be aligned: {why}" for why, count in failures.items()]
-    notes += [f"{count} of {len(compared)} instants: {note}" for note, count in
-              Counter(note for one in compared for note in one.notes).items()]
+    doubted = Counter(note.partition(" (")[0].partition(":")[0] for one in compared for note in one.notes)
+    notes += [f"{note}, in {count} of {len(compared)} instants" for note, count in doubted.items()]
     if not any(len(frames.frames) > 1 for frames in instants):
         notes.append("the vehicle did not move, or its motion is not known: only overlapping cameras can be judged")
     unseen = {name: "no image of it at these instants" for name in known.names
               if not any(name in frame.present for frames in instants for frame in frames.frames)}
+    lost = sum(bool(one.notes) for one in compared)
+    if 2 * lost > len(compared):  # such a network is wrong by more than any calibration
+        unknown = dict.fromkeys(known.names, "the network does not know these images (see the notes)") | unknown
     verdicts = judge([one.residuals for one in compared], known.names, {**unseen, **unknown}, request.limits)
     misfits = sorted(one.misfit for one in compared)
     usual = misfits[len(misfits) // 2] if misfits else float("nan")

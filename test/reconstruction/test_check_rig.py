@@ -58,6 +58,23 @@ def test_a_turned_and_a_zoomed_camera_are_named(trained, tmp_path):
     assert "suspicious: front, front_left" in result.output
 
 
+class SkewedNetwork(DriveNetwork):
+    """Points that are a poor perspective of their pixels, alike in all images."""
+
+    def _points(self, event, chance):
+        points = super()._points(event, chance)
+        points[..., 0] += 0.35 * np.abs(points[..., 0]) * np.sin(np.arange(points.shape[0]) / 3)[:, None]
+        return points
+
+
+def test_a_network_that_does_not_know_the_images_accuses_nobody(monkeypatch, trained, tmp_path):
+    monkeypatch.setattr(pointmap_network, "load_pointmap_network", lambda path: SkewedNetwork(drive(), noise=4.0))
+    bag = drive().write(tmp_path / "bag", cameras=["front", "front_left"], zoomed={"front": 1.3})
+    result = run(bag, trained, "--instants", 3)
+    assert result.exit_code == 0 and "nothing could be judged" in result.output, result.output
+    assert "the network does not know these images" in result.output and "in 3 of 3 instants" in result.output
+
+
 def test_what_a_recording_does_not_say_cannot_be_judged(trained, tmp_path):
     bag = drive().write(tmp_path / "bag", cameras=["front", "back"], tf=False)
     result = run(bag, trained, "--instants", 3)
