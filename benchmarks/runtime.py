@@ -174,7 +174,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     network = load_depth_network(SHIPPED_WEIGHTS)
     print(f"{options.threads} threads, medians of {options.rounds} by turns, torch {torch.__version__}, onnxruntime "
-          f"{onnxruntime_library().__version__}, auto is {torch_precision('auto', CPU)} in torch here")
+          f"{onnxruntime_library().__version__}, auto is {torch_precision('auto', CPU)} in torch here", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         encoder(network, images_of(street(1)[0]), Path(folder), options)
         if options.parts:

@@ -49,13 +49,20 @@ class SceneEncoder:
         """Features (1, C, h, w) of each image (3, H, W), RGB 0..1, sides multiples of 32; sizes may differ."""
         found: dict[int, Features] = {}
         for size, rows in _by_size(images).items():
-            at_once = self._ready[size].part.inputs[0].shape[0] if size in self._ready else self._batch(len(rows))
+            at_once = self._at_once(size, len(rows))
             for start in range(0, len(rows), at_once):
                 chunk = rows[start:start + at_once]
                 batch = torch.stack([images[row] for row in chunk])
                 features = Features(*self._run(_filled(batch, at_once), size))
                 found |= {row: features.select(slice(place, place + 1)) for place, row in enumerate(chunk)}
         return [found[row] for row in range(len(images))]
+
+    def _at_once(self, size: Size, count: int) -> int:
+        """How many of ``count`` images go through together: what the backend was made for; torch takes any."""
+        ready = self._ready.get(size)
+        if ready is None or ready.backend.name == "torch":
+            return self._batch(count)
+        return ready.part.inputs[0].shape[0]
 
     def _batch(self, count: int) -> int:
         """Larger batches leave the caches of a CPU; a GPU takes all cameras of a rig together."""
