@@ -25,7 +25,8 @@ def cache_folder() -> Path:
 
 def simulated_recording(progress: Callable[..., None] | None = None, width: int = WIDTH, height: int = HEIGHT,
                         instants: int = INSTANTS) -> Path:
-    """A rosbag2 of six simulated JPEG cameras, 10 Hz, 8 m/s; made at the first call and kept in the cache folder."""
+    """A rosbag2 of six simulated JPEG cameras, 10 Hz, 8 m/s, with next to no LiDAR; made at the first call and kept
+    in the cache folder."""
     from ..simulation.recording import record
     from ..simulation.settings import SimulationConfig
 
@@ -35,7 +36,7 @@ def simulated_recording(progress: Callable[..., None] | None = None, width: int 
     kept.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
         made = Path(folder) / kept.name
-        config = SimulationConfig(width=width, height=height, lidar_rings=4, lidar_step=5.0)  # nobody looks at the LiDAR
+        config = SimulationConfig(width=width, height=height, lidar_rings=4, lidar_step=5.0)
         record(made, instants / 10.0, seed=4, config=config, progress=progress)
         shutil.rmtree(kept, ignore_errors=True)
         made.rename(kept)
