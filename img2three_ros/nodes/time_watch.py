@@ -47,6 +47,7 @@ class TimeWatch:
 
     def standstill(self) -> float:
         """Seconds (steady) for which a simulated clock has not moved; 0 while it runs, or is not simulated."""
+        self.waiting()
         if not self._clock.ros_time_is_active or not self._last:
             return 0.0
         still = time.monotonic_ns() - self._moved

@@ -203,10 +203,10 @@ def test_outputs_promise_a_deadline_and_liveliness_and_match_who_asks_for_neithe
         vehicle.wait(lambda: any(event.alive_count == 0 for event in lost), 20)
 
 
-def change(vehicle, transition):
+def change(vehicle, transition, timeout=20.0):
     request = ChangeState.Request()
     request.transition.id = transition
-    return call(vehicle, ChangeState, "change_state", request).success
+    return call(vehicle, ChangeState, "change_state", request, timeout).success
 
 
 def label(vehicle):
