@@ -14,8 +14,9 @@ class StampOffsets:
     """Compares the stamps of each camera with those of the reference camera.
 
     Two measures in s. *lag*: how much longer ago an image of this camera was stamped when it arrived than those of
-    the rig (their median; of two cameras, the other); a clock that is off shows here, and so do images that take longer. *phase*: how far its
-    stamps are from the nearest stamp of the reference camera; cameras that expose in turns show here.
+    the rig (their median; of two cameras, the other); a clock that is off shows here, and so do images that take
+    longer. *phase*: how far its stamps are from the nearest stamp of the reference camera; cameras that expose in
+    turns show here.
     """
 
     def __init__(self, cameras: Sequence[str], reference: str) -> None:
