@@ -177,7 +177,7 @@ FLAGS = "img2three_ros.runtime.choose_backend.processor_flags"
 
 
 @pytest.mark.parametrize(("backend", "precision", "flags", "expected"), [
-    ("auto", "auto", {"avx512_bf16"}, "torch bf16, onnxruntime fp32, torch fp32"),
+    ("auto", "auto", {"avx512_bf16"}, "onnxruntime fp32, torch bf16, torch fp32"),
     ("auto", "auto", {"avx2"}, "onnxruntime fp32, torch fp32"),
     ("auto", "fp32", {"amx_bf16"}, "onnxruntime fp32, torch fp32"),
     ("auto", "bf16", {"avx2"}, "torch bf16, torch fp32"),
