@@ -51,9 +51,9 @@ class Chosen:
 def candidates(config: RuntimeConfig, device: torch.device) -> list[Candidate]:
     """What to try, fastest first; torch, which always runs, is last.
 
-    auto on a CPU: ONNX Runtime in fp32, three times as fast as torch in fp32; as fast as torch in bf16 on an idle machine
-    and faster where others take the cores, as its threads sleep. auto on a GPU: TensorRT, then torch. Raises InputError('parameter') for a precision that the
-    backend that is asked for, or the device, does not have.
+    auto on a CPU: ONNX Runtime in fp32, three times as fast as torch in fp32; as fast as torch in bf16 on an idle
+    machine, and faster where others take the cores, as its threads sleep. auto on a GPU: TensorRT, then torch.
+    Raises InputError('parameter') for a precision that the backend that is asked for, or the device, does not have.
     """
     _check_possible(config, device)
     usual = torch_precision(config.precision, device)
