@@ -19,8 +19,8 @@ from ..structures import FREE, OCCUPIED, UNKNOWN, OccupancyVolume
 from .fusion_evidence import (
     MAX_HIT,
     Camera,
+    HitSums,
     add_free,
-    add_hits,
     confident_pixels,
     footprint_image,
     project_columns,
@@ -74,7 +74,8 @@ class OccupancyFusion:
         flat = self._grid.flat_index(columns)
         evidence = self._grid.log_odds.view(-1)
         log_odds = torch.take(evidence, flat)
-        free, hits, possible = (torch.zeros_like(log_odds) for _ in range(3))
+        free = torch.zeros_like(log_odds)
+        sums = HitSums.empty(columns, tuple(self._grid.log_odds.shape[1:]), self.config.max_range)
         live = torch.zeros_like(log_odds, dtype=torch.bool)
         present = {image.view.name: _camera(image) for image in geometry.depths}
         self._cameras.update(present)
@@ -82,7 +83,6 @@ class OccupancyFusion:
             if name not in present:
                 lost = project_columns(camera, columns, cell_from_base, margin=1.0)
                 log_odds[:, lost.chosen] = log_odds[:, lost.chosen].masked_fill(lost.inside, 0.0)
-        band_of_column = self._band_of_column(columns)
         for image in geometry.depths:
             camera = present[image.view.name]
             projection = project_columns(camera, columns, cell_from_base)
@@ -90,8 +90,8 @@ class OccupancyFusion:
             confident = confident_pixels(image, self.config.min_confidence)
             add_free(free, projection, columns, footprint_image(image, confident, self.config), self.config,
                      -_log_odds(self.config.free_threshold))
-            add_hits(hits, possible, image, confident, camera, columns, band_of_column, cell_from_base,
-                     self._grid.log_odds.shape[2], self.config)
+            sums.add(image, confident, camera, cell_from_base, self.config.voxel_size)
+        hits, possible = (values[1:-1].view_as(log_odds) for values in (sums.hits, sums.possible))
         evidence[flat] = _updated(log_odds, free, hits, possible, live)
         return self._volume()
 
@@ -101,13 +101,6 @@ class OccupancyFusion:
             self._grid.reset()
         self._stamp = stamp
         return self.config.decay ** max(1.0, elapsed / DECAY_PERIOD)
-
-    def _band_of_column(self, columns: Columns) -> Tensor:
-        _, height, width = self._grid.log_odds.shape
-        band = torch.full((height * width,), -1, dtype=torch.long, device=self._device)
-        band[columns.index] = torch.arange(len(columns.index), device=self._device)
-        band[columns.index[columns.distance > self.config.max_range]] = -1
-        return band
 
     def _volume(self) -> OccupancyVolume:
         log_odds, free = self._grid.lookup(_log_odds(self.config.free_threshold))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ HIT_GAIN = 3.0
 """A voxel is as occupied as its surface points say once they cover a third of its face: thin things count."""
 SAMPLE_STEP = 2
 """One pixel in SAMPLE_STEP squared becomes surface points; rows are shifted, so that no line is missed."""
+NO_COLUMN = -1 << 60
+"""Stays below 0 whatever level is added."""
 SPREAD = (-1.0, 1.0)
 """Where along the ray, in sigmas from its depth, a surface may lie as well."""
 
@@ -45,22 +48,38 @@ class Camera:
     T_base_camera: Matrix
 
 
+@dataclass(frozen=True)
+class _VoxelSize:
+    """A voxel as a camera sees it.
+
+    half_depth: half of its extent along the optical axis, metres. half_side: the larger one of those across it, times
+    the focal length: pixels * metres. centre: the principal point, pixels.
+    """
+
+    half_depth: float
+    half_side: float
+    centre: tuple[float, float]
+
+    def radius(self, u: Tensor, v: Tensor, depth: Tensor) -> Tensor:
+        """Pixels around u, v that a voxel with its centre there may cover."""
+        off_axis = torch.maximum((u - self.centre[0]).abs_(), (v - self.centre[1]).abs_())
+        return off_axis.mul_(self.half_depth).add_(self.half_side).div_((depth - self.half_depth).clamp_(min=0.05))
+
+
 @dataclass(frozen=True, eq=False)
 class Projection:
     """Voxels of some columns in a camera.
 
     chosen: (C',) int64: which of the columns can be seen at all. u, v, depth: (levels, C') pixels and metres of the
-    voxels' centres. radius: (levels, C') pixels around u, v that the voxel may cover. half_depth: half of the
-    voxel's extent along the optical axis, metres. inside: (levels, C') the centre lies in the image, in front.
+    voxels' centres. inside: (levels, C') the centre lies in the image, in front. size: the voxel's extent.
     """
 
     chosen: Tensor
     u: Tensor
     v: Tensor
     depth: Tensor
-    radius: Tensor
-    half_depth: float
     inside: Tensor
+    size: _VoxelSize
 
 
 def project_columns(camera: Camera, columns: Columns, cell_from_base: Matrix, margin: float = 0.0) -> Projection:
@@ -70,25 +89,24 @@ def project_columns(camera: Camera, columns: Columns, cell_from_base: Matrix, ma
     device = columns.cells.device
     matrix = torch.from_numpy(pixel_from_cell).float().to(device)
     extent = 0.5 * np.abs(camera_from_cell[:3, :3]).sum(axis=1)
-    half_depth, half_side = float(extent[2]), float(extent[:2].max())
     focal = float(max(camera.intrinsics[0, 0], camera.intrinsics[1, 1]))
+    voxel = _VoxelSize(float(extent[2]), focal * float(extent[:2].max()),
+                       (float(camera.intrinsics[0, 2]), float(camera.intrinsics[1, 2])))
     height, width = camera.size
     bottom = columns.cells @ matrix[:, :3].T + matrix[:, 3]
     rise = matrix[:, 2]
-    chosen = _visible(bottom, bottom + (columns.levels - 1) * rise, camera.size, focal * half_side * 2.0)
-    bottom = bottom[chosen].T
+    chosen = _visible(bottom, bottom + (columns.levels - 1) * rise, camera.size, voxel.half_side * 2.0)
+    bottom = bottom[chosen].T.contiguous()
     level = torch.arange(columns.levels, dtype=torch.float32, device=device)[:, None]
     depth = bottom[2] + level * rise[2]
-    near = (depth - half_depth).clamp_(min=0.05)
-    scale = 1.0 / depth.clamp(min=0.05)
+    scale = depth.clamp(min=0.05).reciprocal_()
     u = (bottom[0] + level * rise[0]).mul_(scale)
     v = (bottom[1] + level * rise[1]).mul_(scale)
-    off_axis = torch.maximum((u - float(camera.intrinsics[0, 2])).abs_(), (v - float(camera.intrinsics[1, 2])).abs_())
-    radius = off_axis.mul_(half_depth).add_(focal * half_side).div_(near)
-    room = radius * margin - 0.5
-    inside = (u >= -room - 1.0) & (u <= width + room) & (v >= -room - 1.0) & (v <= height + room)
-    inside &= depth > (0.05 - margin * half_depth)
-    return Projection(chosen, u, v, depth, radius, half_depth, inside)
+    room: Tensor | float = voxel.radius(u, v, depth).mul_(margin).sub_(0.5) if margin else -0.5
+    inside = (u >= -room - 1.0).logical_and_(u <= width + room)
+    inside.logical_and_(v >= -room - 1.0).logical_and_(v <= height + room)
+    inside.logical_and_(depth > (0.05 - margin * voxel.half_depth))
+    return Projection(chosen, u, v, depth, inside, voxel)
 
 
 def _visible(bottom: Tensor, top: Tensor, size: tuple[int, int], pad: float) -> Tensor:
@@ -108,7 +126,8 @@ def _visible(bottom: Tensor, top: Tensor, size: tuple[int, int], pad: float) -> 
 def confident_pixels(image: DepthView, min_confidence: float) -> Tensor:
     """(H, W) bool: pixels of the world whose depth counts as evidence."""
     usable = image.valid & image.view.mask & (image.confidence >= min_confidence)
-    return usable & (image.depth > 0) & torch.isfinite(image.depth) & torch.isfinite(image.sigma)
+    usable &= (image.depth > 0).logical_and_(image.depth < math.inf)
+    return usable.logical_and_(image.sigma.abs() < math.inf)
 
 
 def footprint_image(image: DepthView, confident: Tensor, config: OccupancyConfig) -> FootprintImage:
@@ -131,74 +150,95 @@ def add_free(free: Tensor, projection: Projection, columns: Columns, footprints:
     A voxel is free as far as one image tells if the nearest pixel over all of its footprint looks through it.
     Beyond ``free_range`` the evidence stays short of ``free_log_odds`` (> 0): a second frame must agree.
     """
-    reachable = projection.inside & (projection.radius <= RADII[-1] - EDGE_PIXELS)
-    distance = columns.distance[projection.chosen].expand_as(projection.depth)
-    reachable &= (projection.depth > projection.half_depth) & (distance <= config.max_range)
-    at = reachable.flatten().nonzero().squeeze(1)
-    u, v, depth, radius = (torch.take(values, at) for values in
-                           (projection.u, projection.v, projection.depth, projection.radius))
-    place = footprints.locate(u, v, radius.add_(EDGE_PIXELS))
-    seen_through = footprints.lower_at(place) >= depth + projection.half_depth
+    half_depth = projection.size.half_depth
+    near = columns.distance[projection.chosen] <= config.max_range
+    at = ((projection.depth > half_depth).logical_and_(projection.inside).logical_and_(near)
+          ).flatten().nonzero().squeeze(1)
+    u, v, depth = (torch.take(values, at) for values in (projection.u, projection.v, projection.depth))
+    radius = projection.size.radius(u, v, depth)
+    looked_up = radius <= RADII[-1] - EDGE_PIXELS
+    place = footprints.locate(u, v, radius.add_(EDGE_PIXELS).clamp_(max=RADII[-1]))
+    seen_through = footprints.lower_at(place) >= depth.add_(half_depth)
+    through = seen_through.logical_and_(looked_up).nonzero().squeeze(1)
+    at, place = at[through], place[through]
     confidence = footprints.support_at(place)
     evidence = torch.logit(confidence.clamp(0.5, 0.99)).clamp_(max=MAX_FREE)
-    evidence.mul_(seen_through & (confidence >= config.free_confidence))
-    alone = torch.take(distance, at) <= config.free_range
+    evidence.mul_(confidence >= config.free_confidence)
+    level = torch.div(at, len(projection.chosen), rounding_mode="floor")
+    column = torch.take(projection.chosen, at - level * len(projection.chosen))
+    alone = torch.take(columns.distance, column) <= config.free_range
     evidence = torch.where(alone, evidence, evidence.clamp(max=0.75 * free_log_odds))
-    per_voxel = torch.zeros_like(projection.depth)
-    per_voxel.view(-1)[at] = evidence
-    free[:, projection.chosen] = torch.maximum(free[:, projection.chosen], per_voxel)
+    voxels = level.mul_(free.shape[1]).add_(column)
+    free.view(-1)[voxels] = torch.maximum(torch.take(free, voxels), evidence)
 
 
-def add_hits(hits: Tensor, possible: Tensor, image: DepthView, confident: Tensor, camera: Camera, columns: Columns,
-             band_of_column: Tensor, cell_from_base: Matrix, grid_width: int, config: OccupancyConfig) -> None:
-    """Add to ``hits`` (levels, C) the evidence of one image's surface points, to ``possible`` where else they may be.
+@dataclass(frozen=True, eq=False)
+class HitSums:
+    """Evidence of all images' surface points, and of where else the surfaces may be.
 
-    Each point counts by its confidence, by the share of a voxel's face that it stands for at its depth, and by the
-    probability that the surface lies within half a voxel of it (Laplace's distribution of the given sigma). Where it
-    may be as well nothing is called free, however unlikely.
-    band_of_column: (Y * X) int64: column of the grid -> column of ``hits``, -1 for none.
+    hits, possible: (1 + levels * C + 1,) of the voxels (levels, C); what lies in no voxel goes to the two ends.
+    first: (Y + 2, X + 2) int64: by the cell's y + 1, x + 1 the place of the column's cell z = 0; far below 0 where no
+    column of the C is. count: C.
     """
-    u, v = _sample_pixels(camera.size, hits.device)
-    pixel = v * camera.size[1] + u
-    chosen = torch.take(confident, pixel).nonzero().squeeze(1)
-    u, v, pixel = u[chosen], v[chosen], pixel[chosen]
-    depth, sigma, confidence = (torch.take(values, pixel) for values in (image.depth, image.sigma, image.confidence))
-    sigma = sigma.clamp(min=MIN_SIGMA)
-    cell_from_camera = cell_from_base @ camera.T_base_camera
-    rays = torch.from_numpy(cell_from_camera[:3, :3] @ np.linalg.inv(camera.intrinsics)).float().to(hits.device)
-    centre = torch.from_numpy(cell_from_camera[:3, 3]).float().to(hits.device)
-    voxel = config.voxel_size
-    focal_area = float(camera.intrinsics[0, 0] * camera.intrinsics[1, 1])
-    share = (depth * (SAMPLE_STEP / voxel)).square_().div_(focal_area).clamp_(max=1.0)
-    weight = torch.logit(confidence.clamp(0.55, 0.95)).mul_(share).mul_(HIT_GAIN)
-    here = weight * (1.0 - torch.exp(voxel / (-math.sqrt(2.0) * sigma * depth)))
-    direction = [rays[i, 0] * u + rays[i, 1] * v + rays[i, 2] for i in range(3)]
-    for sigmas in (0.0, *SPREAD):
-        distance = depth if sigmas == 0.0 else depth * torch.exp(sigma * sigmas)
-        x, y, z = ((direction[i] * distance).add_(centre[i]).floor_() for i in range(3))
-        keep, voxel_index = _voxels((x, y, z), columns, band_of_column, grid_width)
-        if sigmas == 0.0:
-            hits.view(-1).index_add_(0, voxel_index, here[keep])
-        possible.view(-1).index_add_(0, voxel_index, weight[keep])
+
+    hits: Tensor
+    possible: Tensor
+    first: Tensor
+    count: int
+
+    @classmethod
+    def empty(cls, columns: Columns, plane: tuple[int, int], max_range: float) -> HitSums:
+        """No evidence yet, for the columns up to ``max_range`` metres of a grid whose levels have the shape ``plane``."""
+        count, device = len(columns.index), columns.index.device
+        first = torch.full(plane, NO_COLUMN, dtype=torch.long, device=device)
+        place = torch.arange(1, count + 1, device=device) - columns.lowest * count
+        first.view(-1)[columns.index] = place.masked_fill_(columns.distance > max_range, NO_COLUMN)
+        sums = torch.zeros(2, columns.levels * count + 2, device=device)
+        return cls(sums[0], sums[1], torch.nn.functional.pad(first, (1, 1, 1, 1), value=NO_COLUMN), count)
+
+    def add(self, image: DepthView, confident: Tensor, camera: Camera, cell_from_base: Matrix, voxel: float) -> None:
+        """Add one image's points; ``voxel``: edge in metres.
+
+        Each point counts by its confidence, by the share of a voxel's face that it stands for at its depth, and by
+        the probability that the surface lies within half a voxel of it (Laplace's distribution of the given sigma).
+        Where it may be as well nothing is called free, however unlikely.
+        """
+        u, v, pixel = _sample_pixels(camera.size, self.hits.device)
+        chosen = torch.take(confident, pixel).nonzero().squeeze(1)
+        u, v, pixel = u[chosen], v[chosen], pixel[chosen]
+        depth, sigma, confidence = (torch.take(values, pixel)
+                                    for values in (image.depth, image.sigma, image.confidence))
+        sigma.clamp_(min=MIN_SIGMA)
+        cell_from_camera = cell_from_base @ camera.T_base_camera
+        rays = (cell_from_camera[:3, :3] @ np.linalg.inv(camera.intrinsics)).astype(np.float32).tolist()
+        centre = cell_from_camera[:3, 3].astype(np.float32).tolist()
+        focal_area = float(camera.intrinsics[0, 0] * camera.intrinsics[1, 1])
+        share = (depth * (SAMPLE_STEP / voxel)).square_().div_(focal_area).clamp_(max=1.0)
+        weight = torch.logit(confidence.clamp_(0.55, 0.95)).mul_(share).mul_(HIT_GAIN)
+        here = weight * (1.0 - torch.exp(voxel / (-math.sqrt(2.0) * sigma * depth)))
+        direction = [(rays[i][0] * u).add_(rays[i][1] * v).add_(rays[i][2]) for i in range(3)]
+        for sigmas in (0.0, *SPREAD):
+            distance = depth if sigmas == 0.0 else (sigma * sigmas).exp_().mul_(depth)
+            place = self._places([(direction[i] * distance).add_(centre[i]).floor_() for i in range(3)])
+            if sigmas == 0.0:
+                self.hits.index_add_(0, place, here)
+            self.possible.index_add_(0, place, weight)
+
+    def _places(self, cells: list[Tensor]) -> Tensor:
+        """(N,) int64 places in ``hits`` of the cells x, y, z (N,), which are overwritten."""
+        x, y, z = cells
+        height, width = self.first.shape
+        column = y.clamp_(-1, height - 2).add_(1).mul_(width).add_(x.clamp_(-1, width - 2).add_(1)).long()
+        return torch.take(self.first, column).add_(z.long(), alpha=self.count).clamp_(0, len(self.hits) - 1)
 
 
-def _voxels(cells: tuple[Tensor, Tensor, Tensor], columns: Columns, band_of_column: Tensor,
-            grid_width: int) -> tuple[Tensor, Tensor]:
-    """Which of the cells x, y, z (N,) lie in the columns, (M,) int64, and their flat indices in (levels, C)."""
-    x, y, z = cells
-    grid_height = band_of_column.numel() // grid_width
-    inside = (x >= 0) & (x < grid_width) & (y >= 0) & (y < grid_height)
-    column = torch.where(inside, y * grid_width + x, torch.zeros_like(x)).long()
-    band = torch.take(band_of_column, column)
-    level = z.long() - columns.lowest[band.clamp(min=0)]
-    keep = (inside & (band >= 0) & (level >= 0) & (level < columns.levels)).nonzero().squeeze(1)
-    return keep, (level * len(columns.index) + band)[keep]
-
-
-def _sample_pixels(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor]:
-    """u, v (N,) int64: every SAMPLE_STEP-th pixel of every SAMPLE_STEP-th row, odd rows shifted by half a step."""
+@lru_cache(maxsize=8)
+def _sample_pixels(size: tuple[int, int], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """u, v (N,) float32 and the pixel v * width + u (N,) int64: every SAMPLE_STEP-th one of every SAMPLE_STEP-th row, odd
+    rows shifted by half a step."""
     height, width = size
     v = torch.arange(0, height, SAMPLE_STEP, device=device)[:, None]
     u = torch.arange(0, width - SAMPLE_STEP + 1, SAMPLE_STEP, device=device)[None, :]
     shifted = u + (v // SAMPLE_STEP % 2) * (SAMPLE_STEP // 2)
-    return shifted.flatten(), v.expand(-1, u.shape[1]).flatten()
+    pixel = (v * width + shifted).flatten()
+    return shifted.flatten().float(), v.expand(-1, u.shape[1]).flatten().float(), pixel

@@ -6,6 +6,7 @@ covers a few of them; the minimum over the footprint keeps it.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 
 import torch
@@ -16,6 +17,8 @@ OCTAVES = (1, 2, 3, 4, 5)
 """The image is halved this often; each octave has windows of 5 and of 7 of its cells."""
 RADII = tuple(float(half << octave) for octave in OCTAVES for half in (2, 3))
 """Pixels around any point of an image that a window is sure to cover: 4, 6, 8, 12 ... 96."""
+_BEFORE_FIRST = (struct.unpack("i", struct.pack("f", RADII[0]))[0] >> 22) - 1
+"""Exponent and first bit of the mantissa of a float32 just below RADII[0]."""
 
 
 class FootprintImage:
@@ -43,7 +46,6 @@ class FootprintImage:
             starts.append(starts[-1] + level_height * level_width)
         device = lower.device
         self._minima, self._means = torch.cat(minima), torch.cat(means)
-        self._radii = torch.tensor(RADII, device=device)
         self._starts = torch.tensor(starts[:-1], dtype=torch.float32, device=device)
         self._widths = torch.tensor([float(level_width) for _, level_width in shapes], device=device)
         self._scales = torch.tensor([0.5**octave for octave in OCTAVES for _ in range(2)], device=device)
@@ -53,7 +55,8 @@ class FootprintImage:
 
         u, v must lie in the image and the radius must not exceed RADII[-1].
         """
-        level = torch.bucketize(radius, self._radii, out_int32=True).flatten()
+        # As RADII are the powers of 2 and their 1.5-folds, exponent and first bit of the mantissa tell the level.
+        level = radius.view(torch.int32).sub(1).bitwise_right_shift_(22).sub_(_BEFORE_FIRST).clamp_(min=0).flatten()
         scale, width, start = (table.index_select(0, level).view(radius.shape)
                                for table in (self._scales, self._widths, self._starts))
         cell_v, cell_u = ((v + 0.5) * scale).floor_(), ((u + 0.5) * scale).floor_()
