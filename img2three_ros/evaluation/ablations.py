@@ -36,7 +36,11 @@ and 60 % of all of them; the mean over cameras. *Calibration error*: of the conf
 * **calibration error**: every camera is turned about a random axis by that angle against what it is told.
   **Odometry error**: distances and turns are that much too long or too short, and the heading drifts (at 2 % by
   0.057° a metre). Means over several draws. Depth is compared where the cameras truly are; occupancy is as it comes.
-* **without the pretrained encoder**: weights trained in the same way from a random encoder.
+* **without matching once more**: depth as the network gives it (`scene.rematch: false`).
+* **without the pretrained encoder**: weights trained in the same way from a random encoder; two short trainings side by
+  side: `python benchmarks/training_ablations.py depth`.
+
+All rows: `scene.space: false`, without what the scene corrects or adds.
 """
 
 
@@ -101,13 +105,14 @@ def conditions(seeds: int = 2, without_pretrained: Path | None = None) -> list[C
             Trial(partial(without_camera, name=name))
             for name in drive.cameras] if len(drive.cameras) > 1 else []),
         calibration(0.2), calibration(0.5), odometry(0.02), odometry(0.05),
+        Condition("without matching once more", lambda _: [Trial(settings={"scene.rematch": False})]),
         Condition("without the pretrained encoder", lambda _: other, "not trained"),
     ]
 
 
 def ablate(recording: Recording, rows: Sequence[Condition], config: Config,
            progress: Progress | None = None) -> list[Row]:
-    """Measure every condition on a recording: of the depth network alone, without what the scene corrects or adds.
+    """Measure every condition on a recording, without what the scene corrects or adds.
     progress: called with trials done and in all."""
     plan = [(row, [(drive, trial) for drive in recording.drives for trial in row.trials(drive)]) for row in rows]
     total, done = sum(len(trials) for _, trials in plan), 0

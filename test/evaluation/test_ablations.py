@@ -88,7 +88,7 @@ def test_each_condition_reaches_the_engine(runs):
     settings = [(run.config.keyframes.count, run.config.scene.neighbours, run.frames[-1].present) for run in runs]
     assert settings[:6] == [(2, True, NAMES), (0, True, NAMES), (2, False, NAMES), (0, False, NAMES),
                             (2, True, ("back",)), (2, True, ("front",))]
-    assert len(runs) == 6 + 2 * 2 + 2 * 2
+    assert len(runs) == 6 + 2 * 2 + 2 * 2 + 1 and not runs[-1].config.scene.rematch
     true = drive().frames[0].images[0].T_base_camera
     assert not np.allclose(runs[6].frames[0].images[0].T_base_camera, true, atol=1e-4)
     assert rows[-1].scores is None and rows[-1].note == "not trained"
@@ -135,7 +135,7 @@ def test_the_page_names_weights_command_and_every_row(runs, tmp_path):
     assert done[-1][0] == done[-1][1] == len(runs)
     assert runs[-1].config.scene.weights == str(other)
     lines = [line for line in page.splitlines() if line.startswith("| ")]
-    assert len(lines) == 2 + 10 and lines[2].startswith("| as it is | .000/1.000 |")
+    assert len(lines) == 2 + 11 and lines[2].startswith("| as it is | .000/1.000 |")
     assert {line.count("|") for line in lines} == {7}
 
 
