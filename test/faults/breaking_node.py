@@ -1,4 +1,4 @@
-"""The live node with its real pipeline, which breaks while the file FAULT_FILE says how: ``exception`` or ``memory``."""
+"""The live node with its real pipeline, which breaks as the file FAULT_FILE says: ``exception`` or ``memory``."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""The vehicle of the fault campaign: sends what its sensors see, spoiled as it is told, and hears what the node says."""
+"""The vehicle of the campaign: sends what its sensors see, spoiled as it is told, and hears what the node says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
-from street import HEIGHT, RATE, SECOND, WIDTH, Street
+from street import HEIGHT, RATE, WIDTH, Street
 from tf2_msgs.msg import TFMessage
 
 from img2three_ros.fileio.point_cloud2 import read_cloud

@@ -61,6 +61,7 @@ def run_fault(driver: Driver, fault: Fault, alive: Callable[[], bool]) -> Outcom
     driver.settle()
     driver.hush()
     before = _Counts(driver)
+    driver.settle()
     if fault.lost:
         driver.wait(lambda: (driver.known_in_sector(fault.lost) or 0) >= 10, busy(10.0),
                     f"voxels that only {', '.join(fault.lost)} can see are known")

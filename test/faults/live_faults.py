@@ -205,16 +205,17 @@ def camera_faults() -> list[Fault]:
         counting("camera left: every image twice", spoil("left", lambda image: [(0.0, image), (0.0, image)]),
                  "images.left.dropped.duplicate", 5, "OK"),
         Fault("camera front: corrupted JPEG", spoil("front", changed(corrupt_jpeg)), heal,
-              says("cannot be decoded"), lost=("front",)),
-        Fault("camera front: JPEG cut off", spoil("front", changed(cut)), heal, says("breaks off"), lost=("front",)),
-        Fault("camera left: raw data cut off", spoil("left", changed(cut)), heal, says("the publisher must send whole"),
-              lost=("left",)),
+              says("cannot be decoded", "DEGRADED"), lost=("front",)),
+        Fault("camera front: JPEG cut off", spoil("front", changed(cut)), heal, says("breaks off", "DEGRADED"),
+              lost=("front",)),
+        Fault("camera left: raw data cut off", spoil("left", changed(cut)), heal,
+              says("the publisher must send whole", "DEGRADED"), lost=("left",)),
         Fault("camera left: encoding of another type", spoil("left", changed(wrong_encoding)), heal,
-              says("encoding '32FC1' is not supported"), lost=("left",)),
+              says("encoding '32FC1' is not supported", "DEGRADED"), lost=("left",)),
         Fault("camera left: unknown encoding", spoil("left", changed(unknown_encoding)), heal,
-              says("encoding 'rgb_of_mine' is not supported"), lost=("left",)),
+              says("encoding 'rgb_of_mine' is not supported", "DEGRADED"), lost=("left",)),
         Fault("camera left: size changes with every image", spoil("left", changed(resized())), heal,
-              says("publish both for the same size"), lost=("left",)),
+              says("publish both for the same size", "DEGRADED"), lost=("left",)),
     ]
     return found
 
@@ -238,4 +239,4 @@ def motion_faults() -> list[Fault]:
 def missing_static_transform() -> Fault:
     """For a node that has not been told where camera ``back`` sits: it must be the first fault of that node."""
     return Fault("static transform of camera back missing", nothing, partial(Driver.place, cameras=("back",)),
-                 says("position of camera 'back' is not known"), lost=("back",))
+                 says("position of camera 'back' is not known", "DEGRADED"), lost=("back",))

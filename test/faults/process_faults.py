@@ -8,7 +8,6 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -125,7 +124,7 @@ def weights_faults(street: Street, folder: Path) -> list[Outcome]:
     swapped.write_bytes((WEIGHTS / "scene_space.safetensors").read_bytes())
     found = []
     for name, file in (("weights file truncated", truncated), ("weights file of another network", swapped)):
-        line = node_command("/weights", *parameters(street.cameras, "engine:=scene", f"scene.weights:={file}")[0:0],
+        line = node_command("/weights",
                             *_scene(street, file), command=REAL_NODE)
         begin = time.monotonic()
         with Process(line, folder / f"{file.stem}.log", OMP_NUM_THREADS="1") as process:
