@@ -25,7 +25,7 @@ from .fusion_evidence import (
     footprint_image,
     project_columns,
 )
-from .fusion_grid import Columns, EvidenceGrid
+from .fusion_grid import EvidenceGrid
 from .views import DepthView, Geometry, PreparedFrame
 
 LEAST, MOST = -2.5, 3.5
@@ -123,8 +123,9 @@ def _updated(log_odds: Tensor, free: Tensor, hits: Tensor, possible: Tensor, liv
     """
     hits = hits.clamp_(max=MAX_HIT)
     struck = torch.maximum(hits, possible) > HIT_VETO
-    believed = torch.where(live & ~struck, log_odds, log_odds.clamp(min=0.0))
-    return (believed + hits - free.masked_fill_(struck, 0.0)).clamp_(LEAST, MOST)
+    trusted = struck.logical_not().logical_and_(live)
+    believed = torch.where(trusted, log_odds, log_odds.clamp(min=0.0))
+    return believed.add_(hits).sub_(free.masked_fill_(struck, 0.0)).clamp_(LEAST, MOST)
 
 
 def _log_odds(probability: float) -> float:

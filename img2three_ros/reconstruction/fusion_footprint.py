@@ -17,6 +17,10 @@ OCTAVES = (1, 2, 3, 4, 5)
 """The image is halved this often; each octave has windows of 5 and of 7 of its cells."""
 RADII = tuple(float(half << octave) for octave in OCTAVES for half in (2, 3))
 """Pixels around any point of an image that a window is sure to cover: 4, 6, 8, 12 ... 96."""
+BLOCK = 1 << OCTAVES[-1]
+"""Pixels of an edge of the blocks that bounds are kept of."""
+NEAREST = 0.5
+"""Nearer to the camera than this, metres, nothing is bounded."""
 _BEFORE_FIRST = (struct.unpack("i", struct.pack("f", RADII[0]))[0] >> 22) - 1
 """Exponent and first bit of the mantissa of a float32 just below RADII[0]."""
 
@@ -30,9 +34,8 @@ class FootprintImage:
 
     def __init__(self, lower: Tensor, support: Tensor) -> None:
         minima, means, shapes = [], [], []
-        multiple = 1 << OCTAVES[-1]
         height, width = lower.shape
-        padding = (0, -width % multiple, 0, -height % multiple)
+        padding = (0, -width % BLOCK, 0, -height % BLOCK)
         lower, support = F.pad(lower, padding), F.pad(support, padding)
         for _ in OCTAVES:
             lower = _halves(lower, torch.minimum)
@@ -41,6 +44,7 @@ class FootprintImage:
                 minima.append(window_min.flatten())
                 means.append(window_mean.flatten())
                 shapes.append(lower.shape)
+        self._bounds = _bounds(minima[0].view(shapes[0]))
         starts = [0]
         for level_height, level_width in shapes:
             starts.append(starts[-1] + level_height * level_width)
@@ -62,6 +66,20 @@ class FootprintImage:
         cell_v, cell_u = ((v + 0.5) * scale).floor_(), ((u + 0.5) * scale).floor_()
         return cell_v.mul_(width).add_(cell_u).add_(start).long()
 
+    def upper_bound(self, ends: Tensor) -> Tensor:
+        """(N,) at least ``lower_at`` anywhere on lines between two points; inf for lines too slanted or too near.
+
+        ends: (2, 3, N) homogeneous pixels; what of a line lies outside the image does not count.
+        """
+        rows, columns = self._bounds.shape[1:]
+        pixels = ends[:, :2] / ends[:, 2:].clamp(min=NEAREST)
+        blocks = torch.stack((pixels.amin(0) - 0.1, pixels.amax(0) + 0.1)).add_(0.5).div_(BLOCK).floor_()
+        u = blocks[:, 0].clamp(0, columns - 1)
+        v = blocks[:, 1].clamp(0, rows - 1)
+        bound = torch.take(self._bounds, ((v[0] * rows + v[1]) * columns + u[0]).long())
+        known = (u[1] - u[0] <= 1.0).logical_and_(ends[:, 2].amin(0) > NEAREST)
+        return bound.masked_fill_(known.logical_not_(), torch.inf)
+
     def lower_at(self, place: Tensor) -> Tensor:
         """Minimum of ``lower`` over the windows at ``place``."""
         return torch.take(self._minima, place)
@@ -69,6 +87,17 @@ class FootprintImage:
     def support_at(self, place: Tensor) -> Tensor:
         """Mean of ``support`` over the windows at ``place``."""
         return torch.take(self._means, place)
+
+
+def _bounds(minima: Tensor) -> Tensor:
+    """(R, R, B) maxima of the smallest windows' minima (H / 2, W / 2) in rows first..last of blocks and in two blocks
+    side by side. A larger window around the same point holds the smallest one: its minimum is no greater."""
+    cells = BLOCK // 2
+    height, width = minima.shape
+    blocks = minima.view(height // cells, cells, width).amax(dim=1).view(-1, width // cells, cells).amax(dim=2)
+    pairs = torch.maximum(blocks, F.pad(blocks[:, 1:], (0, 1)))
+    row = torch.arange(len(pairs), device=pairs.device)
+    return torch.where((row >= row[:, None])[..., None], pairs, 0.0).cummax(dim=1).values
 
 
 def _halves(image: Tensor, combine: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

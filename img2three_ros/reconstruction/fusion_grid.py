@@ -135,7 +135,7 @@ class EvidenceGrid:
         """(levels, C) int64 into the flattened grid: all voxels of the columns."""
         plane = self.log_odds.shape[1] * self.log_odds.shape[2]
         level = torch.arange(columns.levels, device=self._device)[:, None]
-        return (columns.lowest + level) * plane + columns.index
+        return (columns.lowest * plane + columns.index) + level * plane
 
     def lookup(self, free_log_odds: float) -> tuple[Tensor, Tensor]:
         """The output grid: (log-odds of the nearest voxel, free or not), both (Z, Y, X) in ``base_link``.
@@ -159,8 +159,9 @@ class EvidenceGrid:
         return log_odds, torch.take(free, self._flatten(lower))
 
     def _output_cells(self) -> tuple[list[Tensor], np.ndarray]:
-        """Cell coordinates of the output voxels' centres: three (Z, Y, X) float32 to which (3,) is to be added.
+        """Cell coordinates of the output voxels' centres: three float32 to which (3,) is to be added.
 
+        They have the shape (Z, Y, X), or one that broadcasts to it where the vehicle stands upright.
         The constant part stays apart in float64, so that a floor is exact on an aligned grid.
         """
         depth, height, width = self._size.shape
@@ -168,7 +169,9 @@ class EvidenceGrid:
         x = torch.arange(width, dtype=torch.float32, device=self._device)
         y = torch.arange(height, dtype=torch.float32, device=self._device)[:, None]
         z = torch.arange(depth, dtype=torch.float32, device=self._device)[:, None, None]
-        varying = [(steps[i, 0] * x + steps[i, 1] * y) + steps[i, 2] * z for i in range(3)]
+        upright = not (steps[:2, 2].any() or steps[2, :2].any())
+        varying = [steps[i, 0] * x + steps[i, 1] * y for i in range(3)]
+        varying = [*varying[:2], steps[2, 2] * z] if upright else [varying[i] + steps[i, 2] * z for i in range(3)]
         first = np.array(self._size.low) + 0.5 * self._size.voxel_size
         return varying, self.cell_from_base[:3, :3] @ first + self.cell_from_base[:3, 3]
 
@@ -176,5 +179,6 @@ class EvidenceGrid:
         """Cell indices x, y, z (floats) -> int64 into the flattened grid, clamped into it."""
         depth, height, width = self.log_odds.shape
         x, y, z = (axis.clamp_(0, count - 1) for axis, count in zip(cells, (width, height, depth), strict=True))
-        return (z * height + y).mul_(width).add_(x).long() if depth * height * width < 1 << 24 else (
-            (z.long() * height + y.long()) * width + x.long())
+        if depth * height * width >= 1 << 24:
+            x, y, z = x.long(), y.long(), z.long()
+        return (z * (height * width) + (y * width).add_(x)).long()
