@@ -1,6 +1,6 @@
 """The fault campaign: real node processes, faults one after the other, and a table of what was measured.
 
-    python test/faults/campaign.py [--output docs/reliability.md] [--only WORD ...]
+    python test/faults/campaign.py [--output docs/reliability.md] [--part live|recording|processes] [--only WORD ...]
 
 Exit code 1 if the node failed a fault. Every figure is of this machine at this moment: see the load beside it.
 """
@@ -120,25 +120,29 @@ def processes(campaign: Campaign, folder: Path) -> None:
         campaign.tell("disk full", partial(full_disk, Street(CLOCK_CAMERAS), folder))
 
 
-def run_campaign(campaign: Campaign, output: Path | None) -> None:
-    """Everything that is wanted, in a context of ROS of its own; the page grows with every part."""
-    begin, load = time.monotonic(), os.getloadavg()[0]
+PARTS = {"live": live, "recording": recording, "processes": processes}
+
+
+def run_campaign(campaign: Campaign, parts: Iterable[str], output: Path | None) -> None:
+    """Parts in a context of ROS of its own; each writes a section of the page."""
     rclpy.init()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            for part in (live, recording, processes):
+            for name in parts:
+                begin, load = time.monotonic(), os.getloadavg()[0]
+                campaign.rows.clear()
                 try:
-                    part(campaign, Path(folder))
+                    PARTS[name](campaign, Path(folder))
                 except AssertionError as error:
                     campaign.failures.append(str(error))
-                if output is not None:
-                    write_section(output, "campaign", _words(begin, load) + "\n\n" + campaign.table())
+                if output is not None and campaign.rows:
+                    write_section(output, f"faults {name}", _words(begin, load) + "\n\n" + campaign.table())
     finally:
         rclpy.try_shutdown()
 
 
 def _words(begin: float, load: float) -> str:
-    return (f"`make faults` on {datetime.now(timezone.utc):%Y-%m-%d}: {time.monotonic() - begin:.0f} s, "
+    return (f"Measured by `make faults` on {datetime.now(timezone.utc):%Y-%m-%d}: {time.monotonic() - begin:.0f} s, "
             f"{os.cpu_count()} cores shared with others (load {load:.1f} before, {os.getloadavg()[0]:.1f} after).")
 
 
@@ -147,9 +151,10 @@ def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--output", type=Path, help="page whose section is written anew")
     arguments.add_argument("--only", nargs="*", default=(), help="parts of names of faults")
+    arguments.add_argument("--part", choices=list(PARTS), help="one part only")
     given = arguments.parse_args()
     campaign = Campaign(given.only)
-    run_campaign(campaign, given.output)
+    run_campaign(campaign, [given.part] if given.part else list(PARTS), given.output)
     print(*campaign.failures, sep="\n", file=sys.stderr)
     return 1 if campaign.failures else 0
 

@@ -41,15 +41,16 @@ class Outcome:
     said: str
     detected: float
     degraded: str
-    recovered: float
-    lost: int = 0
+    recovered: float | None
+    lost: int | None = 0
     dropped: dict[str, int] = field(default_factory=dict)
 
     def row(self) -> str:
         """A line of the table."""
         drops = ", ".join(f"{count} {reason}" for reason, count in sorted(self.dropped.items()))
-        return (f"| {self.name} | {self.detected:.1f} s | {self.said} | {self.degraded} | {self.recovered:.1f} s | "
-                f"{self.lost} | {drops or '–'} |")
+        back = "–" if self.recovered is None else f"{self.recovered:.1f} s"
+        return (f"| {self.name} | {self.detected:.1f} s | {self.said} | {self.degraded} | {back} | "
+                f"{'–' if self.lost is None else self.lost} | {drops or '–'} |")
 
 
 HEAD = ("| fault | detected in | what the node says | degraded how | recovered in | images lost on the way | "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -144,10 +145,17 @@ def pose(change: Callable[[np.ndarray], np.ndarray | None]) -> Action:
 
 
 def elsewhere(metres: float) -> Callable[[np.ndarray], np.ndarray]:
-    """The pose moved along x."""
-    shift = np.eye(4)
+    """The pose moved along x, from the first that follows the one before it as soon as it should: after a gap, which a
+    busy machine makes, a vehicle may really have moved."""
+    shift, last, leapt = np.eye(4), time.monotonic(), False
     shift[0, 3] = metres
-    return lambda matrix: shift @ matrix
+
+    def change(matrix: np.ndarray) -> np.ndarray:
+        nonlocal last, leapt
+        last, elapsed = time.monotonic(), time.monotonic() - last
+        leapt = leapt or elapsed < 0.1
+        return shift @ matrix if leapt else matrix
+    return change
 
 
 def not_a_number(matrix: np.ndarray) -> np.ndarray:
