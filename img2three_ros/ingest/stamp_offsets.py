@@ -45,24 +45,15 @@ class StampOffsets:
 
     def phases(self) -> Mapping[str, float]:
         """Camera -> median distance (s) of its stamps from the reference camera's nearest, signed."""
-        reference = self._stamps[self._reference]
-        if len(reference) < _ENOUGH:
-            return {}
-        found = {}
-        for name, stamps in self._stamps.items():
-            # Newer ones than the reference's newest may have their partner still on the way.
-            inside = [stamp for stamp in stamps if reference[0] <= stamp <= reference[-1]]
-            if name != self._reference and len(inside) >= _ENOUGH:
-                distances = [min((stamp - other for other in reference), key=abs) for stamp in inside]
-                found[name] = sorted(distances, key=abs)[len(distances) // 2] / 1e9
-        return found
+        found = {name: self._phase(name) for name in self._stamps if name != self._reference}
+        return {name: phase for name, phase in found.items() if phase is not None}
 
     def problem(self, camera: str, tolerance: float, patience: float) -> str:
         """What is wrong with the clock of a camera, with the measured offset and the remedy; '' if nothing.
 
         tolerance: of stamps in a set, s. patience: a lag that waiting makes up for, s.
         """
-        lag, phase = self.lags().get(camera, 0.0), self.phases().get(camera, 0.0)
+        lag, phase = self.lags().get(camera, 0.0), self._phase(camera) or 0.0
         if abs(lag) > patience + tolerance and not self._odd_one_is_another(camera):
             way = "behind" if lag > 0 else "ahead of"
             longer = ", or its images take that much longer" if lag > 0 else ""
@@ -72,6 +63,18 @@ class StampOffsets:
             return (f"camera '{camera}': its stamps are {abs(phase):.3f} s from the nearest of '{self._reference}' "
                     f"(sync.tolerance {tolerance:g} s); trigger the cameras together, or raise sync.tolerance")
         return ""
+
+    def _phase(self, camera: str) -> float | None:
+        """``phases`` of one camera; None if it is not measured, or the reference."""
+        reference = self._stamps[self._reference]
+        if camera == self._reference or len(reference) < _ENOUGH:
+            return None
+        # Newer ones than the reference's newest may have their partner still on the way.
+        inside = [stamp for stamp in self._stamps[camera] if reference[0] <= stamp <= reference[-1]]
+        if len(inside) < _ENOUGH:
+            return None
+        distances = [min((stamp - other for other in reference), key=abs) for stamp in inside]
+        return sorted(distances, key=abs)[len(distances) // 2] / 1e9
 
     def _odd_one_is_another(self, camera: str) -> bool:
         """Of two cameras nobody knows whose clock is off: blame the one that is not the reference."""
