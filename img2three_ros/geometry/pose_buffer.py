@@ -9,6 +9,9 @@ import numpy as np
 from ..structures import Matrix
 from .transforms import interpolate
 
+MIN_BASELINE = 20_000_000
+"""Poses are extrapolated over at least this long (ns): of closer ones the noise would be taken for speed."""
+
 
 class PoseBuffer:
     """Poses ``T_odom_base`` by stamp (ns), bounded in time, tolerant of reordering.
@@ -56,13 +59,25 @@ class PoseBuffer:
         index = bisect.bisect_left(self._stamps, stamp)
         if index < len(self._stamps) and self._stamps[index] == stamp:
             return self._poses[index]
-        outside = index in (0, len(self._stamps))
-        if outside and abs(stamp - self._stamps[min(index, len(self._stamps) - 1)]) > self._max_extrapolation:
+        if index in (0, len(self._stamps)):
+            return self._beyond(stamp)
+        return self._between(index - 1, index, stamp)
+
+    def _beyond(self, stamp: int) -> Matrix | None:
+        """Pose before the oldest or after the newest, as if the motion over ``MIN_BASELINE`` or more went on."""
+        if stamp > self._stamps[-1]:
+            end, after = self._stamps[-1], len(self._stamps) - 1
+            before = bisect.bisect_right(self._stamps, end - MIN_BASELINE) - 1
+        else:
+            end, before = self._stamps[0], 0
+            after = bisect.bisect_left(self._stamps, end + MIN_BASELINE)
+        if abs(stamp - end) > self._max_extrapolation or before < 0 or after == len(self._stamps):
             return None
-        upper = min(max(index, 1), len(self._stamps) - 1)
-        if upper == 0:
+        return self._between(before, after, stamp)
+
+    def _between(self, before: int, after: int, stamp: int) -> Matrix | None:
+        """Pose on the motion from one pose to another, by index; None across a gap."""
+        start, end = self._stamps[before], self._stamps[after]
+        if end - start > self._max_gap:
             return None
-        before, after = self._stamps[upper - 1], self._stamps[upper]
-        if after - before > self._max_gap:
-            return None
-        return interpolate(self._poses[upper - 1], self._poses[upper], (stamp - before) / (after - before))
+        return interpolate(self._poses[before], self._poses[after], (stamp - start) / (end - start))

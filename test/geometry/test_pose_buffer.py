@@ -52,3 +52,23 @@ def test_refuses_what_is_not_a_pose():
 @given(st.permutations(list(range(0, 200, 20))), st.integers(0, 180))
 def test_order_of_arrival_does_not_matter(order, query):
     np.testing.assert_allclose(filled(order).at(query * MS)[0, 3], query / 100, atol=1e-9)
+
+
+def test_poses_that_are_close_in_time_are_not_extrapolated_from():
+    """1 cm of noise within 1 us is no speed of 10 km/s; there are poses far enough back, or nothing is known."""
+    def moved(x):
+        return from_xyz_rpy((x, 0, 0), (0, 0, 0))
+
+    poses = PoseBuffer()
+    for stamp, x in ((0, 0.00), (1_000, 0.01)):
+        poses.add(stamp, moved(x))
+    assert poses.at(50 * MS) is None and poses.at(-50 * MS) is None
+    np.testing.assert_allclose(poses.at(500), moved(0.005), atol=1e-9)  # between them all is well
+    for stamp, x in ((100 * MS, 1.00), (100 * MS + 1_000, 1.01)):
+        poses.add(stamp, moved(x))
+    ahead, behind = poses.at(150 * MS), poses.at(-50 * MS)
+    assert ahead is not None and abs(ahead[0, 3] - 1.5) < 0.03  # 10 m/s over 100 ms
+    assert behind is not None and abs(behind[0, 3] + 0.5) < 0.03
+    poses.add(800 * MS, moved(8.0))
+    poses.add(800 * MS + 1_000, moved(8.01))
+    assert poses.at(850 * MS) is None  # what is far enough back lies across a gap
