@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -37,10 +37,13 @@ from vehicle import REAL_NODE, Process, node_command
 
 
 class Campaign:
-    """Collects rows; a fault that fails is a row too, and the campaign goes on. only: parts of names, none = all."""
+    """Collects rows; a fault that fails is a row too, and the campaign goes on. only: parts of names, none = all.
 
-    def __init__(self, only: Iterable[str] = ()) -> None:
-        self.only = tuple(only)
+    show: called after every row.
+    """
+
+    def __init__(self, only: Iterable[str] = (), show: Callable[[], None] = lambda: None) -> None:
+        self.only, self.show = tuple(only), show
         self.rows: list[str] = []
         self.failures: list[str] = []
 
@@ -65,6 +68,7 @@ class Campaign:
         else:
             self.rows += [one.row() for one in ([found] if isinstance(found, Outcome) else found)]
         print(self.rows[-1], flush=True)
+        self.show()
 
     def table(self) -> str:
         """Markdown."""
@@ -77,7 +81,7 @@ def live(campaign: Campaign, folder: Path) -> None:
     faults = [*camera_faults(), *motion_faults(), parameter_storm()]
     if not campaign.wants(first.name, "kill -9 and restart", *(fault.name for fault in faults)):
         return
-    placed = [name for name in CAMERAS if name != "back"] if campaign.wants(first.name) else CAMERAS
+    placed = [name for name in CAMERAS if name != "right"] if campaign.wants(first.name) else CAMERAS
     with driving(Street(CAMERAS), folder / "live.log", raw=RAW, placed=placed) as rig:
         if campaign.wants(first.name):
             campaign.tell(first.name, partial(_from_the_start, rig, first))
@@ -131,14 +135,18 @@ def run_campaign(campaign: Campaign, parts: Iterable[str], output: Path | None) 
             for name in parts:
                 begin, load = time.monotonic(), os.getloadavg()[0]
                 campaign.rows.clear()
+                if output is not None:
+                    campaign.show = partial(_write, output, name, campaign, begin, load)
                 try:
                     PARTS[name](campaign, Path(folder))
                 except AssertionError as error:
                     campaign.failures.append(str(error))
-                if output is not None and campaign.rows:
-                    write_section(output, f"faults {name}", _words(begin, load) + "\n\n" + campaign.table())
     finally:
         rclpy.try_shutdown()
+
+
+def _write(output: Path, name: str, campaign: Campaign, begin: float, load: float) -> None:
+    write_section(output, f"faults {name}", _words(begin, load) + "\n\n" + campaign.table())
 
 
 def _words(begin: float, load: float) -> str:

@@ -15,8 +15,8 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, PointCloud2
 from tf2_msgs.msg import TFMessage
 
-CAMERAS, RAW = ("front", "left", "back"), ("left",)
-"""left sends raw images, front and back JPEG."""
+CAMERAS, RAW = ("front", "left", "right"), ("left",)
+"""left sends raw images, the others JPEG."""
 VOLATILE = QoSProfile(depth=10, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.VOLATILE)
 LATCHED = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -166,12 +166,12 @@ def not_a_number(matrix: np.ndarray) -> np.ndarray:
 
 def late_joiner(driver: Driver) -> None:
     """The driver of the camera is restarted."""
-    driver.destroy_publisher(driver.images["back"])
-    driver.spoil["back"] = lambda image: []
+    driver.destroy_publisher(driver.images["right"])
+    driver.spoil["right"] = lambda image: []
 
 
 def joins(driver: Driver) -> None:
-    driver.images["back"] = driver.create_image_publisher("back")
+    driver.images["right"] = driver.create_image_publisher("right")
     heal(driver)
 
 
@@ -208,14 +208,13 @@ def camera_faults() -> list[Fault]:
               says("camera 'left': its stamps are 0...? s behind", "DEGRADED"), lost=("left",)),
         Fault("camera left 50 to 500 ms late, out of order", spoil("left", jittered()), heal,
               says("last frame without left", "DEGRADED")),
-        Fault("camera left: pairs of images swapped", spoil("left", swapped()), heal,
-              says("last frame without left", "DEGRADED")),
+        counting("camera left: pairs of images swapped", spoil("left", swapped()), "images.left.dropped.reordered"),
         counting("camera left: every image twice", spoil("left", lambda image: [(0.0, image), (0.0, image)]),
                  "images.left.dropped.duplicate", 5, "OK"),
-        Fault("camera front: corrupted JPEG", spoil("front", changed(corrupt_jpeg)), heal,
-              says("cannot be decoded", "DEGRADED"), lost=("front",)),
-        Fault("camera front: JPEG cut off", spoil("front", changed(cut)), heal, says("breaks off", "DEGRADED"),
-              lost=("front",)),
+        Fault("camera right: corrupted JPEG", spoil("right", changed(corrupt_jpeg)), heal,
+              says("cannot be decoded", "DEGRADED"), lost=("right",)),
+        Fault("camera right: JPEG cut off", spoil("right", changed(cut)), heal, says("breaks off", "DEGRADED"),
+              lost=("right",)),
         Fault("camera left: raw data cut off", spoil("left", changed(cut)), heal,
               says("the publisher must send whole", "DEGRADED"), lost=("left",)),
         Fault("camera left: encoding of another type", spoil("left", changed(wrong_encoding)), heal,
@@ -238,13 +237,14 @@ def motion_faults() -> list[Fault]:
         Fault("odometry stops", pose(lambda matrix: None), heal, says("ego motion is not known", "DEGRADED")),
         Fault("odometry leaps by 10 m", pose(elsewhere(10.0)), heal, says("a leap of 10")),
         Fault("odometry is NaN", pose(not_a_number), heal, says("ego motion is not known", "DEGRADED")),
-        Fault("camera back joins late", late_joiner, joins, says("camera 'back' silent", "DEGRADED"), lost=("back",)),
+        Fault("camera right joins late", late_joiner, joins, says("camera 'right' silent", "DEGRADED"),
+              lost=("right",)),
         Fault("QoS: a consumer asks for more than is offered", deaf_consumer, nothing, says("output/points: DURAB")),
         Fault("QoS: /tf_static published as volatile", volatile_static, nothing, says("/tf_static: DURAB")),
     ]
 
 
 def missing_static_transform() -> Fault:
-    """For a node that has not been told where camera ``back`` sits: it must be the first fault of that node."""
-    return Fault("static transform of camera back missing", nothing, partial(Driver.place, cameras=("back",)),
-                 says("position of camera 'back' is not known", "DEGRADED"), lost=("back",))
+    """For a node that has not been told where camera ``right`` sits: it must be the first fault of that node."""
+    return Fault("static transform of camera right missing", nothing, partial(Driver.place, cameras=("right",)),
+                 says("position of camera 'right' is not known", "DEGRADED"), lost=("right",))

@@ -130,7 +130,8 @@ def weights_faults(street: Street, folder: Path) -> list[Outcome]:
             taken, text = time.monotonic() - begin, process.text
         assert code == 1 and "Traceback" not in text, f"{name}: exit code {code}\n{text}"
         assert file.name in text, f"{name}: the file is not named\n{text}"
-        found.append(Outcome(name, cell(_reason(text, file.name)), taken, "exit code 1, never active", 0.0, None))
+        said = cell(_reason(text, file.name).replace(f"{file.parent}/", ""))
+        found.append(Outcome(name, said, taken, "exit code 1, never active", 0.0, None))
     begin = time.monotonic()
     with driving(street, folder / "whole.log", "engine:=scene", "scene.space:=false") as rig:
         rig.driver.settle()
@@ -144,11 +145,11 @@ def _scene(street: Street, weights: Path) -> list[str]:
 
 def _reason(text: str, name: str) -> str:
     line = next(line for line in text.splitlines() if name in line)
-    return re.sub(r"^\[\w+\] \[[\d.]+\] \[\S+\]: ", "", line).replace(str(Path(name).parent), "")
+    return re.sub(r"^\[\w+\] \[[\d.]+\] \[\S+\]: ", "", line)
 
 
 def full_disk(street: Street, folder: Path) -> list[Outcome]:
-    """``img2three reconstruct`` where no file may grow beyond 64 kB (RLIMIT_FSIZE: write fails as on a full disk)."""
+    """``img2three reconstruct`` where no file may grow beyond 8 kB (RLIMIT_FSIZE: write fails as on a full disk)."""
     bag = _recording(street, folder / "recording")
     found = []
     for option, name in (("--output", "bag"), ("--ply", "cloud.ply")):
@@ -170,7 +171,7 @@ def full_disk(street: Street, folder: Path) -> list[Outcome]:
 
 
 def _small_files() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, 64 * 1024))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 * 1024, 8 * 1024))
 
 
 def _recording(street: Street, path: Path, instants: int = 6) -> Path:

@@ -24,8 +24,8 @@ def ros():
 
 def test_a_lost_camera_and_one_that_sends_rubbish_cost_their_own_sectors_only(ros, tmp_path):
     faults = [Fault("camera left silent", silent("left"), heal, says("camera 'left' silent", "DEGRADED"), ("left",)),
-              Fault("corrupted JPEG", spoil("front", changed(corrupt_jpeg)), heal,
-                    says("cannot be decoded", "DEGRADED"), ("front",))]
+              Fault("corrupted JPEG", spoil("right", changed(corrupt_jpeg)), heal,
+                    says("cannot be decoded", "DEGRADED"), ("right",))]
     with driving(Street(CAMERAS), tmp_path / "node.log", raw=RAW) as rig:
         for fault in faults:
             found = run_fault(rig.driver, fault, rig.alive)
