@@ -14,7 +14,7 @@ from .worker import Pipeline
 
 @dataclass(frozen=True)
 class Engine:
-    """facts: key-values that stay (device, backend, hashes of the weights). memory: device -> key-values now.
+    """facts: key-values that stay (device, hashes of the weights). memory: device -> key-values now (backend too).
     release: gives memory back once nobody holds the pipeline any more."""
 
     pipeline: Pipeline
@@ -39,8 +39,9 @@ def load_engine(make_pipeline: Callable[[Config], Pipeline], config: NodeConfig,
     facts = {"device": str(getattr(pipeline, "device", ""))}
     if make_pipeline is not load_pipeline:
         return Engine(pipeline, facts, lambda device: {}, lambda: None)
-    from ..reconstruction.engine_facts import engine_facts, memory_facts, release_memory
+    from ..reconstruction.engine_facts import engine_facts, memory_facts, release_memory, running_facts
     from ..reconstruction.pipeline import ReconstructionPipeline
 
     assert isinstance(pipeline, ReconstructionPipeline)
-    return Engine(pipeline, {**facts, **engine_facts(pipeline, config)}, memory_facts, release_memory)
+    return Engine(pipeline, {**facts, **engine_facts(pipeline, config)},
+                  lambda device: {**memory_facts(device), **running_facts(pipeline)}, release_memory)

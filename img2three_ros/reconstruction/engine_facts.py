@@ -18,10 +18,12 @@ _SHORT = 16
 
 def engine_facts(pipeline: ReconstructionPipeline, config: Config) -> dict[str, str]:
     """Key-values that do not change while the pipeline lives. Reads the weights once, to hash them."""
-    facts = {"backend": str(getattr(pipeline.engine, "backend", "torch"))}
-    for name, path in _weights(config):
-        facts[f"{name}.sha256"] = file_hash(path)[:_SHORT]
-    return facts
+    return {f"{name}.sha256": file_hash(path)[:_SHORT] for name, path in _weights(config)}
+
+
+def running_facts(pipeline: ReconstructionPipeline) -> dict[str, str]:
+    """Key-values of this moment: ``backend``, what the engine's network runs in, which changes when one is given up."""
+    return {"backend": str(getattr(pipeline.engine, "backend", "torch"))}
 
 
 def file_hash(path: Path) -> str:

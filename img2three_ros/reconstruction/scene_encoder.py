@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,11 +13,10 @@ from ..config import RuntimeConfig
 from ..models.depth_network import DepthNetwork
 from ..models.image_encoder import Features
 from ..runtime.backend import Backend
-from ..runtime.choose_backend import Chosen, Load, choose_backend, torch_precision
+from ..runtime.choose_backend import Chosen, Load, choose_backend, close, in_words, torch_precision
 from ..runtime.depth_check import SceneDepthCheck
 from ..runtime.parts import Part, Size, scene_encoder
 from ..runtime.torch_backend import TorchBackend
-from ..structures import InputError
 
 log = logging.getLogger("img2three_ros.runtime")
 """Says at level info what runs where and why, at level warning what had to be refused."""
@@ -34,7 +33,8 @@ class _Ready:
 class SceneEncoder:
     """Images -> features of each. Not thread-safe.
 
-    A backend that fails while it runs is given up for torch. troubles: plain sentences on whatever had to be refused
+    A backend that fails while it runs is given up for torch, in the precision of the rest of the network and without
+    another self-test, as a frame is waiting. troubles: plain sentences on whatever had to be refused
     so far, for the notes of every result. why: for each size, what was chosen and why.
     """
 
@@ -45,11 +45,22 @@ class SceneEncoder:
         self._network, self._config, self._device, self._load = network, config, device, load
         self._ready: dict[Size, _Ready] = {}
 
-    def __call__(self, images: Sequence[Tensor]) -> list[Features]:
-        """Features (1, C, h, w) of each image (3, H, W), RGB 0..1, sides multiples of 32; sizes may differ."""
+    @property
+    def backend(self) -> str:
+        """What runs now, with its precision ('onnxruntime fp32'); where sizes of images differ in it, all of them by
+        name. May be read from another thread."""
+        running = {f"{ready.backend.name} {ready.backend.precision}" for ready in list(self._ready.values())}
+        return ", ".join(sorted(running)) or "chosen at the first image"
+
+    def __call__(self, images: Sequence[Tensor], cameras: Mapping[Size, int] | None = None) -> list[Features]:
+        """Features (1, C, h, w) of each image (3, H, W), RGB 0..1, sides multiples of 32; sizes may differ.
+
+        cameras: of each size, how many the rig has, whether or not they all give an image now; a GPU takes so many
+        together. None = those of the first call.
+        """
         found: dict[int, Features] = {}
         for size, rows in _by_size(images).items():
-            at_once = self._at_once(size, len(rows))
+            at_once = self._at_once(size, len(rows), (cameras or {}).get(size, 0))
             for start in range(0, len(rows), at_once):
                 chunk = rows[start:start + at_once]
                 batch = torch.stack([images[row] for row in chunk])
@@ -57,10 +68,12 @@ class SceneEncoder:
                 found |= {row: features.select(slice(place, place + 1)) for place, row in enumerate(chunk)}
         return [found[row] for row in range(len(images))]
 
-    def _at_once(self, size: Size, count: int) -> int:
+    def _at_once(self, size: Size, count: int, cameras: int) -> int:
         """How many of ``count`` images go through together: what the backend was made for; torch takes any."""
         ready = self._ready.get(size)
-        if ready is None or ready.backend.name == "torch":
+        if ready is None:
+            return self._batch(max(count, cameras))
+        if ready.backend.name == "torch":
             return self._batch(count)
         return ready.part.inputs[0].shape[0]
 
@@ -74,13 +87,17 @@ class SceneEncoder:
             ready = self._ready[size] = self._chosen(len(batch), size)
         try:
             return ready.backend(batch)
-        except InputError as error:
+        except Exception as error:  # whatever a library raises, and a GPU without memory
             if ready.backend.name == "torch":
                 raise
-            ready.backend.close()
-            ready.backend = TorchBackend(ready.part, torch_precision(self._config.precision, self._device))
-            self._complain(f"{ready.part.network} goes on in torch: {error}")
-            return ready.backend(batch)
+            self._give_up(ready, in_words(error))
+        return ready.backend(batch)  # here, where the error no longer holds memory of the device
+
+    def _give_up(self, ready: _Ready, why: str) -> None:
+        close(ready.backend)
+        precision = torch_precision(self._config.precision, self._device)
+        ready.backend = TorchBackend(ready.part, precision)
+        self._complain(f"{ready.part.network} goes on in torch {precision}, without a self-test: {why}")
 
     def _chosen(self, batch: int, size: Size) -> _Ready:
         part = scene_encoder(self._network, size, batch)

@@ -6,6 +6,7 @@ it may be a keyframe.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,11 @@ class SceneEngine:
             self.space = SpaceBuilder(network, device, self._arithmetic)
             self.refine = Refiner(network.refine, self._arithmetic)
 
+    @property
+    def backend(self) -> str:
+        """What encodes images now, see ``SceneEncoder.backend``; the rest of the network runs in torch."""
+        return self.encode.backend
+
     def reset(self) -> None:
         """Forget the past: remembered features, the scene, and learned masks."""
         self._memory.reset()
@@ -137,7 +143,7 @@ class SceneEngine:
 
     def _encode(self, frame: PreparedFrame, views: Sequence[View]) -> list[Features]:
         """Features (1, C, h, w) of each view; the part that is matched is remembered."""
-        found = self.encode([padded_image(view.image) for view in views])
+        found = self.encode([padded_image(view.image) for view in views], _cameras(frame))
         for view, features in zip(views, found, strict=True):
             self._memory.of(frame, view).matching = for_matching(features)
         return found
@@ -211,6 +217,15 @@ class SceneEngine:
 
     def _arithmetic(self) -> torch.autocast:
         return arithmetic(self._precision, self.device)
+
+
+def _cameras(frame: PreparedFrame) -> Counter[tuple[int, int]]:
+    """How many cameras of the rig have images of which padded size. Missing cameras have the size of the others
+    if these have only one, and are not counted otherwise."""
+    sizes = Counter(padded_size(view.size) for view in frame.views)
+    if len(sizes) == 1:
+        sizes.update({size: len(frame.missing) for size in sizes})
+    return sizes
 
 
 def weights_file(path: str) -> Path:

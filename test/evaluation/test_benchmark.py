@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from small_networks import depth_weights, scene_weights
 
 from img2three_ros.evaluation.benchmark import BenchmarkOptions, as_json, run_benchmark, save_json
@@ -13,6 +14,7 @@ from img2three_ros.evaluation.benchmark_input import camera_names, simulated_rec
 from img2three_ros.evaluation.benchmark_run import NETWORK, Request, _at_fixed_rate, measure
 from img2three_ros.fileio.messages import compressed_image_message
 from img2three_ros.fileio.point_cloud2 import dense_cloud
+from img2three_ros.runtime.choose_backend import torch_precision
 from img2three_ros.structures import CameraCalibration, InputError, PointCloud
 
 
@@ -74,7 +76,8 @@ def test_the_json_says_what_was_measured(recording, tiny, tmp_path):
     save_json(result, tmp_path / "made" / "benchmark.json")
     found = json.loads((tmp_path / "made" / "benchmark.json").read_text())
     assert found == json.loads(json.dumps(as_json(result), default=str))
-    assert found["backend"] == "torch" and found["device"] and found["engine"] == "scene"
+    assert found["backend"] == f"torch {torch_precision('auto', torch.device('cpu'))}"
+    assert found["device"] and found["engine"] == "scene"
     assert set(found["bag_sha256"]) == {path.name for path in recording.iterdir()}
     assert set(found["weights_sha256"]) == {"small.safetensors", "small_space.safetensors"}
     assert all(len(value) == 64 for value in found["weights_sha256"].values())

@@ -272,6 +272,7 @@ def test_onnxruntime_gives_the_depth_that_torch_gives(config, tmp_path):
     expected, found = (engine.reconstruct(frames[1], frames[:1]) for engine in (exact, other))
     assert "runs in onnxruntime fp32" in other.encode.why[0] and "runs in torch fp32" in exact.encode.why[0]
     assert expected.notes == found.notes
+    assert (exact.backend, other.backend) == ("torch fp32", "onnxruntime fp32")
     for one, two in zip(expected.depths, found.depths, strict=True):
         assert float((one.depth / two.depth - 1.0).abs().max()) < 1e-3
         assert float((one.confidence - two.confidence).abs().max()) < 1e-3
@@ -284,6 +285,19 @@ def test_what_had_to_be_refused_is_in_the_notes(config):
     geometry = engine.reconstruct(frames[1], frames[:1])
     assert geometry.notes == engine.encode.troubles
     assert "scene-encoder does not run in tensorrt fp32: TensorRT runs on NVIDIA GPUs" in geometry.notes[0]
+
+
+def test_the_encoder_is_told_of_missing_cameras(config):
+    now = frame(0, [front(0.0), front(0.0, name="left")], pose(0.0))
+    engine = SceneEngine(config, CPU, FP32)
+    told = []
+    encode = engine.encode.__call__
+    engine.encode = lambda images, cameras: (told.append(dict(cameras)), encode(images, cameras))[1]
+    engine._encode(replace(now, missing=("right",)), now.views)
+    engine._encode(replace(now, missing=("right",)), now.views[:1])
+    other = frame(1, [front(0.0), front(0.0, name="left", size=(64, 128))], pose(0.0))
+    engine._encode(replace(other, missing=("right",)), other.views)
+    assert [sum(cameras.values()) for cameras in told] == [3, 3, 2], "of what size is unknown where there are several"
 
 
 def test_missing_weights_say_what_to_do(monkeypatch, tmp_path):

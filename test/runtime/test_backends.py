@@ -139,11 +139,11 @@ class Batches:
     name, precision = "onnxruntime", "fp32"
 
     def __init__(self, part) -> None:
-        self.part, self.given, self.broken, self.closed = part, [], False, False
+        self.part, self.given, self.broken, self.closed = part, [], None, False
 
     def __call__(self, images):
         if self.broken:
-            raise InputError("backend", "the device was lost")
+            raise self.broken
         self.given.append(len(images))
         assert images.shape == self.part.inputs[0].shape
         return self.part.module(images)
@@ -176,14 +176,33 @@ def test_cameras_go_through_together_and_missing_ones_are_filled_up(monkeypatch)
     assert torch.allclose(more[3].context4, network.encode(images[0][None]).context4, atol=1e-5)
 
 
-def test_a_backend_that_fails_while_it_runs_is_given_up_for_torch():
+def test_the_batch_is_that_of_the_rig_even_if_a_camera_is_missing_at_first(monkeypatch):
+    network, made = depth_network(), []
+    encode = encoder_with(made, network)
+    monkeypatch.setattr(encode, "_batch", lambda count: count)  # as on a GPU
+    images = images_of(*[(32, 64)] * 3)
+    partial = encode(images[:2], {(32, 64): 3})
+    encode(images, {(32, 64): 3})
+    assert [batches.given for batches in made] == [[3, 3]] and len(partial) == 2
+    assert torch.allclose(partial[1].match, network.encode(images[1][None]).match, atol=1e-5)
+
+
+@pytest.mark.parametrize(("error", "said"), [
+    (InputError("backend", "the device was lost"), "the device was lost"),
+    (torch.OutOfMemoryError("CUDA out of memory"), "OutOfMemoryError: CUDA out of memory"),
+    (TypeError("incompatible function arguments"), "TypeError: incompatible function arguments")])
+def test_a_backend_that_fails_while_it_runs_is_given_up_for_torch(error, said):
     network, made = depth_network(), []
     encode = encoder_with(made, network)
     images = images_of((32, 64))
+    assert encode.backend == "chosen at the first image"
     encode(images)
-    made[0].broken = True
+    assert encode.backend == "onnxruntime fp32"
+    made[0].broken = error
     found = encode(images)[0]
-    assert made[0].closed and encode.troubles == ("scene-encoder goes on in torch: the device was lost",)
+    assert encode.backend == "torch fp32", "not what was chosen at first"
+    assert made[0].closed and encode.troubles == (
+        f"scene-encoder goes on in torch fp32, without a self-test: {said}",)
     assert torch.allclose(found.match, network.encode(images[0][None]).match, atol=1e-5)
     encode(images)
     assert len(encode.troubles) == 1, "said once"

@@ -110,11 +110,11 @@ def test_features_that_pass_may_still_fail_by_depth(encoder, change):
 
 
 def loader(spoilt: dict[Candidate, object]):
-    """Backends by candidate; an InputError in place of one that cannot be had; torch is real."""
+    """Backends by candidate; an error in place of one that cannot be had; torch is real."""
     def load(candidate, part):
         backend = spoilt.get(candidate, TorchBackend(part, candidate.precision) if candidate.backend == "torch" else
                              InputError("backend", "not installed"))
-        if isinstance(backend, InputError):
+        if isinstance(backend, Exception):
             raise backend
         return backend
     return load
@@ -146,6 +146,40 @@ def test_a_backend_that_breaks_down_in_its_test_is_refused(encoder):
     chosen = choose_backend(encoder, RuntimeConfig("onnxruntime", "fp32"),
                             load=loader({Candidate("onnxruntime", "fp32"): Spoiling(encoder, fail)}))
     assert chosen.backend.name == "torch" and "out of memory" in chosen.troubles[0]
+
+
+@pytest.mark.parametrize("error", [
+    TypeError("incompatible function arguments"), RuntimeError("export failed"), torch.OutOfMemoryError("on CUDA"),
+    ImportError("libcudart.so.13: no such file")])
+@pytest.mark.parametrize("backend", ["auto", "onnxruntime"])
+@pytest.mark.parametrize("when", ["loaded", "tested"])
+def test_whatever_a_library_raises_torch_takes_over(encoder, backend, error, when):
+    class Failing(Spoiling):
+        def __call__(self, *inputs):
+            raise error
+
+        def close(self):
+            super().close()
+            raise RuntimeError("already gone")
+
+    failing = Failing(encoder, None)
+    chosen = choose_backend(encoder, RuntimeConfig(backend, "fp32"), load=loader(
+        {Candidate("onnxruntime", "fp32"): error if when == "loaded" else failing}))
+    said = f"{type(error).__name__}: {error}"
+    assert (chosen.backend.name, chosen.backend.precision) == ("torch", "fp32")
+    assert chosen.troubles == (f"scene-encoder does not run in onnxruntime fp32: {said}",) and said in chosen.why
+    assert failing.closed == (when == "tested")
+
+
+def test_what_torch_itself_raises_is_not_hidden(encoder):
+    with pytest.raises(torch.OutOfMemoryError, match="on CUDA"):
+        choose_backend(encoder, RuntimeConfig("torch", "fp32"), load=loader(
+            {Candidate("torch", "fp32"): torch.OutOfMemoryError("on CUDA")}))
+
+
+def test_int8_that_cannot_be_had_is_a_trouble_for_auto_too(encoder):
+    chosen = choose_backend(encoder, RuntimeConfig("auto", "int8"), load=loader({}))
+    assert chosen.troubles == ("scene-encoder does not run in onnxruntime int8: not installed",)
 
 
 def test_without_self_test_whatever_loads_is_taken(encoder):
