@@ -5,6 +5,7 @@ Heavy parts are imported inside the commands, so that ``--help`` is instant.
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -56,12 +57,18 @@ Cameras = Annotated[str | None, typer.Option(help="only these cameras, comma sep
 
 
 def main() -> None:
-    """Entry point: an InputError is one clear line and exit code 2."""
+    """Entry point: an InputError, or a disk that is full, is one clear line and exit code 2."""
     set_thread_waiting()
     try:
         app()
     except InputError as error:
         errors.print(f"[bold red]error[/] ({error.reason}): {escape(str(error))}", soft_wrap=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            raise
+        errors.print(f"[bold red]error[/] (no_space): {escape(error.filename or 'an output file')} cannot be written: "
+                     f"{error.strerror}; what is there is not complete: make room and run it again", soft_wrap=True)
         sys.exit(2)
 
 
