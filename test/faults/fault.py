@@ -93,9 +93,10 @@ class _Counts:
         self.dropped: dict[str, int] = {}
         self.words = {key: driver.status.get(key, "") for key in _WORDS}
         for name in driver.cameras:
-            received, used, dropped = (driver.figure(f"images.{name}.{key}") for key in ("received", "used", "dropped"))
-            assert received == used + dropped, (f"camera {name}: {received} received, {used} used, {dropped} dropped "
-                                                "do not add up")
+            received, used, dropped, waiting = (driver.figure(f"images.{name}.{key}") for key in (
+                "received", "used", "dropped", "waiting"))
+            assert received == used + dropped + waiting, (f"camera {name}: {received} received, {used} used, {dropped} "
+                                                          f"dropped, {waiting} waiting do not add up")
             assert received <= driver.sent[name], f"camera {name}: {received} received of {driver.sent[name]} sent"
             self.lost += driver.sent[name] - received
             prefix = f"images.{name}.dropped."

@@ -153,8 +153,8 @@ def full_disk(street: Street, folder: Path) -> list[Outcome]:
     bag = _recording(street, folder / "recording")
     found = []
     for option, name in (("--output", "bag"), ("--ply", "cloud.ply")):
-        words = [sys.executable, "-m", "img2three_ros.cli", "reconstruct", str(bag), "--engine", "sweep", "--set",
-                 "prepare.pixels=6144", "--set", "sweep.planes=16", "--set", "threads=1",
+        words = [sys.executable, "-c", "from img2three_ros.cli import main; main()", "reconstruct", str(bag),
+                 "--engine", "sweep", "--set", "prepare.pixels=6144", "--set", "sweep.planes=16", "--set", "threads=1",
                  "--output", str(folder / ("bag" if option == "--output" else "rest"))]
         if option == "--ply":
             words += ["--ply", str(folder / name)]

@@ -70,7 +70,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Soaked:
-    """What became of it. samples: after warm-up. counts: camera -> (sent, received, used, dropped)."""
+    """What became of it. samples: after warm-up. counts: camera -> (sent, received, used, dropped or waiting)."""
 
     seconds: float
     samples: tuple[Sample, ...]
@@ -170,8 +170,10 @@ def _sample(watched: psutil.Process, seconds: float) -> Sample:
 
 def _counts(rig: Rig) -> dict[str, tuple[int, int, int, int]]:
     driver = rig.driver
-    return {name: (driver.sent[name], *(driver.figure(f"images.{name}.{key}") for key in (
-        "received", "used", "dropped"))) for name in CAMERAS}
+    counts = {name: {key: driver.figure(f"images.{name}.{key}") for key in ("received", "used", "dropped", "waiting")}
+              for name in CAMERAS}
+    return {name: (driver.sent[name], count["received"], count["used"], count["dropped"] + count["waiting"])
+            for name, count in counts.items()}
 
 
 def _reasons(rig: Rig) -> dict[str, int]:
