@@ -97,11 +97,13 @@ def build(
 @engines.command()
 def prune(
     older_than: Annotated[float | None, typer.Option(min=0.0, help="days without use")] = None,
-    max_size: Annotated[float | None, typer.Option(min=0.0, help="MB that may remain; those longest unused go")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="every engine")] = False,
+    max_size: Annotated[float | None, typer.Option(min=0.0, help="MB that may remain; those longest unused go, "
+                                                   "engines first")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="every engine and network")] = False,
     config: ConfigFile = None, override: Overrides = None,
 ) -> None:
-    """Remove engines from the cache; damaged ones, and what killed builds left, always.
+    """Remove engines and exported networks from the cache; damaged engines (by checksum), and what killed builds left,
+    always. A network from which an engine was made that stays, stays with it.
 
     [bold]Examples[/]
 
@@ -109,17 +111,26 @@ def prune(
 
     img2three engines prune --all
     """
+    from ..runtime.engine_folder import entries
     from ..runtime.engine_folder import prune as prune_folder
+    from ..runtime.network_folder import prune_networks
 
     folder = _folder(config, override)
+    age = None if older_than is None else older_than * _DAY
+    limit = None if max_size is None else int(max_size * _MB)
     with _readable(folder):
-        done = prune_folder(folder, older_than_s=None if older_than is None else older_than * _DAY,
-                            max_bytes=None if max_size is None else int(max_size * _MB), everything=everything)
-    for name in done.removed:
+        done = prune_folder(folder, older_than_s=age, max_bytes=limit, everything=everything)
+        left = entries(folder, checksums=False)
+    networks = folder.with_name("onnx")
+    with _readable(networks):
+        needed = [entry.record.key.onnx_sha256 for entry in left if entry.record is not None]
+        room = None if limit is None else max(0, limit - sum(entry.size for entry in left))
+        also = prune_networks(networks, older_than_s=age, max_bytes=room, everything=everything, needed=needed)
+    for name in (*done.removed, *also.removed):
         typer.echo(f"removed: {name}")
-    for name, why in done.kept:
+    for name, why in (*done.kept, *also.kept):
         typer.echo(f"stays: {name}: {why}")
-    typer.echo(f"{done.freed / _MB:.1f} MB freed in '{folder}'")
+    typer.echo(f"{(done.freed + also.freed) / _MB:.1f} MB freed in '{folder.parent}'")
 
 
 def table(found: list[Entry], machine: Machine, now: float) -> Table:

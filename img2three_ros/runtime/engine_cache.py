@@ -101,7 +101,11 @@ class EngineCache:
         return stored
 
     def discard(self, key: EngineKey, reason: str) -> None:
-        """Remove an engine that the runtime refused or that gave wrong results."""
+        """Remove an engine that the runtime refused.
+
+        Not for one that fails its self-test: built anew of the same network, for minutes at every start, it would most
+        likely fail again.
+        """
         self.say(f"engine '{self._path(key, ENGINE)}' is removed: {reason}")
         try:
             handle = lock_if_free(self._path(key, LOCK))
@@ -145,7 +149,7 @@ class EngineCache:
 
     def _make_room(self, kept: str) -> None:
         try:
-            removed = prune(self.folder, max_bytes=self.limit_bytes, keep=kept).removed
+            removed = prune(self.folder, max_bytes=self.limit_bytes, keep=kept, checksums=False).removed
         except OSError:
             return
         for name in removed:

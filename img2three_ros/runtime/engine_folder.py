@@ -5,6 +5,7 @@ Other people's files are never touched: only names that ``NAME`` or ``TIMING`` m
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
@@ -68,24 +69,26 @@ def remove_engine(folder: Path, stem: str) -> int:
     return sum(_unlink(path) for path in _files(folder, stem))
 
 
-def entries(folder: Path) -> list[Entry]:
-    """The engines of a cache, last used first. Raises OSError if the folder cannot be read; empty if there is none."""
+def entries(folder: Path, *, checksums: bool = True) -> list[Entry]:
+    """The engines of a cache, last used first; every engine file is read to compare its checksum, unless told not to.
+    Raises OSError if the folder cannot be read; empty if there is none."""
     if not folder.is_dir():
         return []
     stems = {path.stem for path in folder.iterdir() if path.suffix in (ENGINE, RECORD) and NAME.fullmatch(path.stem)}
-    return sorted((_entry(folder, stem) for stem in stems), key=lambda entry: (-entry.used, entry.stem))
+    return sorted((_entry(folder, stem, checksums) for stem in stems), key=lambda entry: (-entry.used, entry.stem))
 
 
 def prune(
     folder: Path, *, older_than_s: float | None = None, max_bytes: int | None = None, everything: bool = False,
-    keep: str = "",
+    keep: str = "", checksums: bool = True,
 ) -> Pruned:
     """Remove engines not used for ``older_than_s`` seconds, then those longest unused until at most ``max_bytes``
     remain; damaged ones and what killed builds left always; with ``everything`` all that is ours. ``keep``: stem of an
-    engine that stays. An engine that a process has loaded lives on in that process."""
+    engine that stays. checksums: as ``entries`` takes it; without, damage shows by size alone. An engine that a process
+    has loaded lives on in that process."""
     removed: list[str] = []
     kept: list[tuple[str, str]] = []
-    found = entries(folder)
+    found = entries(folder, checksums=checksums)
     total, freed, now = sum(entry.size for entry in found), 0, time.time()
     for entry in reversed(found):
         too_old = older_than_s is not None and now - entry.used > older_than_s
@@ -93,7 +96,7 @@ def prune(
         if entry.stem == keep or not (everything or too_old or too_much or entry.problem):
             continue
         try:
-            size = _remove_if_free(folder, entry.stem, entry)
+            size = _remove_if_free(folder, entry.stem, entry, checksums)
         except OSError as problem:
             kept.append((entry.stem, problem.strerror or str(problem)))
             continue
@@ -105,7 +108,7 @@ def prune(
     return Pruned(tuple(removed), tuple(kept), freed + _remove_abandoned(folder, everything))
 
 
-def _entry(folder: Path, stem: str) -> Entry:
+def _entry(folder: Path, stem: str, checksums: bool) -> Entry:
     record, problem = None, ""
     engine = folder / (stem + ENGINE)
     try:
@@ -118,20 +121,22 @@ def _entry(folder: Path, stem: str) -> Entry:
             problem = "the engine file is missing"
         elif engine.stat().st_size != record.plan_bytes:
             problem = f"{engine.stat().st_size} bytes, {record.plan_bytes} were written"
+        elif checksums and file_sha256(engine) != record.plan_sha256:
+            problem = "its checksum is wrong: the file is damaged"
     except (OSError, ValueError) as error:
         problem = str(error)
     files = _files(folder, stem)
     return Entry(stem, sum(map(_size, files)), _modified(files[0]) if files else 0.0, record, problem)
 
 
-def _remove_if_free(folder: Path, stem: str, seen: Entry | None) -> int | None:
+def _remove_if_free(folder: Path, stem: str, seen: Entry | None, checksums: bool = True) -> int | None:
     """Bytes that became free; None if the engine is being built, or has been built or used since it was ``seen``."""
     lock = folder / (stem + LOCK)
     handle = lock_if_free(lock)
     if handle is None:
         return None
     try:
-        if seen is not None and _entry(folder, stem) != seen:
+        if seen is not None and _entry(folder, stem, checksums) != seen:
             return None
         if seen is None and (folder / (stem + RECORD)).exists():
             return None
@@ -161,6 +166,15 @@ def _remove_abandoned(folder: Path, everything: bool) -> int:
                 with suppress(OSError):
                     freed += _unlink(folder / name)
     return freed
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 (hex) of a file. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _files(folder: Path, stem: str) -> list[Path]:

@@ -35,14 +35,16 @@ _FLOAT_INPUTS = {"Resize": frozenset({1, 2})}
 _LARGEST = 65504.0
 
 
-def half_precision(path: Path) -> bytes:
-    """The network of an ONNX file (static shapes, one graph, weights inside), computing in fp16; serialised.
+def half_precision(path: Path, content: bytes | None = None) -> bytes:
+    """The network of an ONNX file (static shapes, one graph, weights inside), computing in fp16; serialised. content:
+    of the file, where it was read already.
 
     Raises InputError('backend') if the file cannot be read or has graphs inside graphs.
     """
     onnx = onnx_library()
     try:
-        model = onnx.shape_inference.infer_shapes(onnx.load(str(path)), check_type=True, strict_mode=True)
+        model = onnx.load(str(path)) if content is None else onnx.load_model_from_string(content)
+        model = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except Exception as error:  # protobuf, onnx and the file system raise their own
         raise InputError("backend", f"'{path}' cannot be converted to fp16: {error}") from error
     inner = [node.name for node in model.graph.node for attribute in node.attribute if attribute.HasField("g")]

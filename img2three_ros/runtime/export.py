@@ -19,6 +19,7 @@ from ..structures import InputError
 from .engine_files import write_whole
 from .exported import EXPORT_VERSION, ExportedNetwork, TensorSpec, read_exported
 from .libraries import onnx_library, onnxruntime_library, onnxscript_library
+from .network_folder import mark_used
 from .parts import Part
 
 OPSET = 18
@@ -62,6 +63,7 @@ def cached_export(part: Part, folder: Path, *, checked: bool = True) -> Exported
             found = read_exported(path)
             same = (found.network, found.weights, found.inputs) == (part.network, part.weights, part.inputs)
             if same and found.version == EXPORT_VERSION and undamaged(path):
+                mark_used(path)
                 return found
     return export_part(part, path, checked=checked)
 

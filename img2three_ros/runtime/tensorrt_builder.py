@@ -69,13 +69,14 @@ def _every(compute_capability: str, gpu: str = "") -> Target:
     return Target.every(compute_capability)
 
 
-def engine_key(exported: ExportedNetwork, precision: str, target: Target) -> EngineKey:
-    """All that the engine of a network depends on. exported: for int8 its calibrated form (``calibrated``)."""
+def engine_key(exported: ExportedNetwork, precision: str, target: Target, content: bytes) -> EngineKey:
+    """All that the engine of a network depends on. exported: for int8 its calibrated form (``calibrated``); content: of
+    its file."""
     flags = ["strongly typed", f"level {LEVEL}"]
     if precision == "fp16":
         flags.append(f"half {HALF_VERSION}")
     shapes = tuple((spec.name, spec.shape) for spec in exported.inputs)
-    return EngineKey(exported.network, hashlib.sha256(exported.path.read_bytes()).hexdigest(), str(installed()),
+    return EngineKey(exported.network, hashlib.sha256(content).hexdigest(), str(installed()),
                      target.gpu, target.compute_capability, target.driver, precision, shapes, tuple(flags))
 
 
@@ -91,12 +92,16 @@ def engine_for(
         raise InputError("backend", f"TensorRT runs networks in {', '.join(PRECISIONS)}, not in {precision}")
     if precision == "int8":
         exported = calibrated(exported)
-    key = engine_key(exported, precision, target)
+    try:
+        content = exported.path.read_bytes()  # once: what the key names is what is built
+    except OSError as error:
+        raise InputError("backend", f"'{exported.path}' cannot be read: {error}") from error
+    key = engine_key(exported, precision, target, content)
 
     def build() -> BuiltEngine:
         say(f"{installed()} builds network '{exported.network}' in {precision} for {describe(target)}: this can take "
             "minutes, once")
-        model = half_precision(exported.path) if precision == "fp16" else exported.path.read_bytes()
+        model = half_precision(exported.path, content) if precision == "fp16" else content
         timings = cache.folder / _timing_name(target)
         return BuiltEngine(*build_plan(model, exported, target, timings, say))
 

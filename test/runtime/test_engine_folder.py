@@ -1,15 +1,19 @@
 """Listing and pruning an engine cache; what is not ours stays."""
 
+import io
 import os
 import time
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
+from img2three_ros.demo.engines_command import table
 from img2three_ros.runtime.engine_cache import BuiltEngine, EngineCache
 from img2three_ros.runtime.engine_files import exclusive
 from img2three_ros.runtime.engine_folder import entries, prune
 from img2three_ros.runtime.engine_key import EngineKey
+from img2three_ros.runtime.engine_status import Machine
 
 KEY = EngineKey("scene-encoder", "ab" * 32, "tensorrt 10.13", "NVIDIA L4", "8.9", "580.65", "fp16", (), ())
 DAY = 86_400.0
@@ -78,6 +82,21 @@ def test_damaged_engines_and_what_killed_builds_left_always_go(folder):
     assert "no record" in problems[key(1).stem()] and "5 bytes" in problems[key(10).stem()]
     assert set(prune(folder).removed) == {key(1).stem(), key(10).stem()}
     assert present(folder) == [100] and not list(folder.glob(".*"))
+
+
+def test_one_wrong_bit_is_found_when_listing_and_pruning(folder):
+    path = folder / f"{key(10).stem()}.engine"
+    content = bytearray(path.read_bytes())
+    content[5000] ^= 1
+    path.write_bytes(content)
+    assert [entry.problem for entry in entries(folder)] == ["", "its checksum is wrong: the file is damaged", ""]
+    shown = Console(width=200, record=True, file=io.StringIO())
+    shown.print(table(entries(folder), Machine("tensorrt 10.13", None), time.time()))
+    text = shown.export_text()
+    assert text.count("no GPU here") == 2 and text.count("its checksum is wrong") == 1
+    assert not any(entry.problem for entry in entries(folder, checksums=False))
+    assert prune(folder, checksums=False).removed == ()
+    assert prune(folder).removed == (key(10).stem(),) and present(folder) == [1, 100]
 
 
 def test_an_engine_that_is_being_built_stays(folder):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_int8_is_built_from_its_calibrated_form(encoder, tmp_path):
     made = engine_for(own, "int8", ADA, cache(tmp_path, said), said.append)
     assert {(row.name, row.output, row.shape, row.dtype) for row in made.record.tensors} == rows(encoder)
     key = made.record.key
-    assert key.precision == "int8" and key.onnx_sha256 != engine_key(own, "fp32", ADA).onnx_sha256
+    assert key.precision == "int8" and key.onnx_sha256 != sha256(own.path.read_bytes()).hexdigest()
 
 
 @pytest.mark.slow
@@ -128,7 +129,7 @@ def small_pointmap_network():
 
 def test_other_gpus_are_other_engines_and_impossible_ones_are_refused(encoder):
     assert {"7.5", "8.6", "8.9", "12.0"} <= set(compute_capabilities())
-    assert engine_key(encoder, "fp32", ADA) != engine_key(encoder, "fp32", target_for("12.0"))
+    assert engine_key(encoder, "fp32", ADA, b"") != engine_key(encoder, "fp32", target_for("12.0"), b"")
     with pytest.raises(InputError, match=r"8\.9.*not for 9\.0: other GPUs need the classic tensorrt"):
         target_for("9.0")
     with pytest.raises(InputError, match=r"is not like 8\.9"):
@@ -139,12 +140,23 @@ def test_other_gpus_are_other_engines_and_impossible_ones_are_refused(encoder):
     assert describe(Target("NVIDIA L4", "8.9", "580.65")) == "NVIDIA L4 (compute capability 8.9, driver 580.65)"
 
 
-def test_the_key_holds_the_file_the_builder_and_the_shapes(encoder, tmp_path):
-    key = engine_key(encoder, "fp16", ADA)
+def test_the_key_holds_the_file_the_builder_and_the_shapes(encoder):
+    content = encoder.path.read_bytes()
+    key = engine_key(encoder, "fp16", ADA, content)
     assert key.builder == str(installed()) and key.shapes == (("images", (2, 3, *SIZE)),) and "half 1" in key.flags
-    other = replace(encoder, path=tmp_path / "other.onnx")
-    other.path.write_bytes(encoder.path.read_bytes() + b"\0")
-    assert engine_key(other, "fp16", ADA).differences(key) == ["onnx_sha256"]
+    assert engine_key(encoder, "fp16", ADA, content + b"\0").differences(key) == ["onnx_sha256"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_what_the_key_names_is_what_is_built_though_the_file_changes_meanwhile(encoder, precision, tmp_path):
+    own = replace(encoder, path=tmp_path / "own.onnx")
+    own.path.write_bytes(encoder.path.read_bytes())
+    made = engine_for(own, precision, ADA, cache(tmp_path, []), lambda _: own.path.write_bytes(b"another network"))
+    assert own.path.read_bytes() == b"another network", "it changed before it was built"
+    assert made.record.key.onnx_sha256 == sha256(encoder.path.read_bytes()).hexdigest()
+    own.path.unlink()
+    with pytest.raises(InputError, match=r"own.onnx' cannot be read"):
+        engine_for(own, precision, ADA, cache(tmp_path, []), print)
 
 
 def test_what_tensorrt_cannot_build_is_named(encoder, tmp_path):
