@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 
+from ..ingest.camera_rig import CameraRig
 from ..ingest.frame_assembler import FrameAssembler
+from ..structures import InputError
 from .qos import OnIncompatible, latched_qos, reliable_qos, sensor_qos, subscribe
 
 Guard = Callable[[Callable[..., None]], Callable[..., None]]
@@ -22,6 +24,15 @@ def transform_message() -> Any:
     except ImportError:
         return None
     return TFMessage
+
+
+def check_extrinsics(rig: CameraRig | None, cameras: Sequence[str]) -> None:
+    """Raises InputError('extrinsics') for cameras that neither TF nor the rig file can place."""
+    placed = [] if rig is None else [camera.name for camera in rig.cameras if camera.T_base_camera is not None]
+    lacking = [name for name in cameras if name not in placed]
+    if transform_message() is None and lacking:
+        raise InputError("extrinsics", f"tf2_msgs is not installed, and no rig file places {', '.join(lacking)}: "
+                         "install tf2_msgs, or write a rig file with img2three rig-from-bag")
 
 
 class MotionInputs:

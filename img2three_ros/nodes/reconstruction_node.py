@@ -22,7 +22,7 @@ from std_srvs.srv import Trigger
 
 from ..config import Config
 from ..ingest.frame_assembler import FrameAssembler
-from ..ingest.rig import CameraRig, load_rig
+from ..ingest.rig import load_rig
 from ..ingest.synchronizer import ImageSet
 from ..structures import Frame, InputError, Reconstruction
 from .allowed_files import check_files
@@ -34,7 +34,7 @@ from .input_age import InputAge
 from .library_log import relay
 from .mailbox import Mailbox
 from .managed_node import SUCCESS, ManagedNode
-from .motion_inputs import MotionInputs, transform_message
+from .motion_inputs import MotionInputs, check_extrinsics
 from .outputs import Outputs
 from .parameters import NodeConfig, changed, check_cameras, declare
 from .rate_limit import RateLimit
@@ -101,7 +101,7 @@ class ReconstructionNode(ManagedNode):
         replace(self.config, cameras=cameras)  # checks what names cameras against those of the rig
         self._topics = [camera_topics(self, name, rig, self.config.image_transport) for name in cameras]
         self._odometry_topic = odometry_topic(self, rig)
-        _check_extrinsics(rig, cameras)
+        check_extrinsics(rig, cameras)
         known = named_rig(rig, self._topics, self._odometry_topic)
         self._make_assembler = partial(
             FrameAssembler, cameras, self.config.sync, known, base_frame=self.config.base_frame or None,
@@ -355,14 +355,6 @@ class ReconstructionNode(ManagedNode):
         if self._outputs is not None:
             self._outputs.publish_bounds(self.config, self._assembler.base_frame)
         self.destroy_timer(self._timers_of_activity.pop())
-
-
-def _check_extrinsics(rig: CameraRig | None, cameras: Sequence[str]) -> None:
-    placed = [] if rig is None else [camera.name for camera in rig.cameras if camera.T_base_camera is not None]
-    lacking = [name for name in cameras if name not in placed]
-    if transform_message() is None and lacking:
-        raise InputError("extrinsics", f"tf2_msgs is not installed, and no rig file places {', '.join(lacking)}: "
-                         "install tf2_msgs, or write a rig file with img2three rig-from-bag")
 
 
 def start(make_pipeline: Callable[[Config], Pipeline] = load_pipeline) -> ReconstructionNode:
