@@ -36,7 +36,7 @@ class Mailbox(Generic[Item]):
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._slot: Item | None = None
-        self._held = False
+        self._held = self._outdated = False
         self._closed = False
         self._received = self._processed = self._replaced = 0
         self._rejected: Counter[str] = Counter()
@@ -62,7 +62,7 @@ class Mailbox(Generic[Item]):
             self._changed.wait_for(lambda: self._slot is not None or self._closed, timeout)
             if self._closed or self._slot is None:
                 return None
-            item, self._slot, self._held = self._slot, None, True
+            item, self._slot, self._held, self._outdated = self._slot, None, True, False
             return item
 
     def finish(self, rejected: str = "") -> None:
@@ -77,8 +77,9 @@ class Mailbox(Generic[Item]):
                 self._processed += 1
 
     def clear(self, reason: str) -> Item | None:
-        """Drop the waiting item and return it; it counts as rejected for this reason."""
+        """Drop the waiting item and return it; it counts as rejected for this reason. A held one is ``outdated``."""
         with self._changed:
+            self._outdated = self._held
             old, self._slot = self._slot, None
             self._rejected[reason] += old is not None
             return old
@@ -88,6 +89,12 @@ class Mailbox(Generic[Item]):
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the held item was taken before the last ``clear``."""
+        with self._changed:
+            return self._outdated
 
     @property
     def closed(self) -> bool:

@@ -279,6 +279,10 @@ class ReconstructionNode(ManagedNode):
                 frames.append(self._assembler.assemble(stone.images))
         return frames
 
+    def dropped(self, item: Work) -> None:
+        """An image set of before a reset."""
+        self._discard(item)
+
     def deliver(self, item: Work, frame: Frame, result: Reconstruction) -> None:
         """Publish a result, and the status if something changed. Raises InputError if it is too late for that."""
         age = self._input_age.age(frame.stamp)

@@ -46,6 +46,10 @@ class Observer(Protocol[Item_contra]):
         """Frames between the last processed one and this one that may serve as keyframes, oldest first."""
         ...
 
+    def dropped(self, item: Item_contra) -> None:
+        """It was taken before a reset, and will never be assembled."""
+        ...
+
     def deliver(self, item: Item_contra, frame: Frame, result: Reconstruction) -> None:
         """Publish."""
         ...
@@ -72,6 +76,9 @@ class _Nobody:
     def earlier(self, item: object) -> Sequence[Frame]:
         return ()
 
+    def dropped(self, item: object) -> None:
+        pass
+
     def deliver(self, item: object, frame: Frame, result: Reconstruction) -> None:
         pass
 
@@ -96,7 +103,6 @@ class ReconstructionWorker(Generic[Item]):
         self._mailbox, self._pipeline = mailbox, pipeline
         self._observer: Observer[Item] = observer
         self._changes: list[Callable[[Pipeline], None]] = []
-        self._epoch = 0
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="reconstruction", daemon=True)
 
@@ -117,10 +123,9 @@ class ReconstructionWorker(Generic[Item]):
     def reset(self) -> Item | None:
         """Forget the past before the next item; what waits (returned) or is under way is dropped, counted as
         ``reset``."""
-        with self._lock:
-            self._epoch += 1
+        with self._lock:  # together: an item of before is never worked on after the pipeline was reset
             self._changes.append(lambda pipeline: pipeline.reset())
-        return self._mailbox.clear("reset")
+            return self._mailbox.clear("reset")
 
     def apply(self, change: Callable[[Pipeline], None]) -> None:
         """Run ``change`` on the worker thread before the next item: the pipeline is not thread-safe."""
@@ -140,14 +145,18 @@ class ReconstructionWorker(Generic[Item]):
         """Returns the reason why the item was rejected, or ''."""
         try:
             with self._lock:
-                epoch, changes, self._changes = self._epoch, self._changes, []
+                changes, self._changes = self._changes, []
+                outdated = self._mailbox.outdated
             for change in changes:
                 change(self._pipeline)
+            if outdated:
+                self._observer.dropped(item)
+                return "reset"
             frame = self._observer.assemble(item)
             for keyframe in self._observer.earlier(item):
                 self._pipeline.observe(keyframe)
             result = self._pipeline.process(frame)
-            if epoch != self._epoch or self._mailbox.closed:
+            if self._mailbox.outdated or self._mailbox.closed:
                 return "reset"
             self._observer.deliver(item, frame, result)
         except InputError as error:
