@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config import Config, Setting, Value, setting, settings, with_overrides
@@ -122,11 +122,13 @@ def declare(node: Node, defaults: Settings) -> Settings:
     return config
 
 
-def changed(config: NodeConfig, parameters: Mapping[str, Any]) -> NodeConfig:
-    """``config`` with parameters set at run time, validated together. Raises InputError."""
+def changed(config: NodeConfig, parameters: Mapping[str, Any], cameras: tuple[str, ...] = ()) -> NodeConfig:
+    """``config`` with parameters set at run time, validated together. cameras: those of the rig file, which count
+    where the parameter names none. Raises InputError."""
     known = {leaf.path for leaf in settings(config)}
     ours = {name: from_ros(value) for name, value in parameters.items() if name in known}
     result: NodeConfig = with_overrides(config, ours)
+    replace(result, cameras=result.cameras or cameras)  # checks what names cameras
     return result
 
 

@@ -15,9 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
-from rclpy.parameter import Parameter
 from std_srvs.srv import Trigger
 
 from ..config import Config
@@ -32,11 +30,12 @@ from .conversions import NANOSECONDS, stamp_ns
 from .engine import Engine, load_engine, load_pipeline
 from .input_age import InputAge
 from .library_log import relay
+from .live_parameters import LiveParameters
 from .mailbox import Mailbox
 from .managed_node import SUCCESS, ManagedNode
 from .motion_inputs import MotionInputs, check_extrinsics
 from .outputs import Outputs
-from .parameters import NodeConfig, changed, check_cameras, declare
+from .parameters import NodeConfig, check_cameras, declare
 from .rate_limit import RateLimit
 from .reporter import Reporter
 from .spin import run_node
@@ -87,7 +86,7 @@ class ReconstructionNode(ManagedNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(self.config.status.period, self._reporter.publish, clock=self._steady)
         self.create_service(Trigger, "~/reset", self._on_reset)
-        self.add_on_set_parameters_callback(self._on_parameters)
+        self._live = LiveParameters(self)
 
     def configure(self) -> None:
         """Read the rig, load, warm up and test the engine, announce the outputs."""
@@ -98,6 +97,7 @@ class ReconstructionNode(ManagedNode):
             raise InputError("parameter", "no cameras: set the parameter cameras (for example cameras:=[front]) or "
                              "rig_file")
         check_cameras(cameras)
+        self._live.cameras = tuple(cameras)
         replace(self.config, cameras=cameras)  # checks what names cameras against those of the rig
         self._topics = [camera_topics(self, name, rig, self.config.image_transport) for name in cameras]
         self._odometry_topic = odometry_topic(self, rig)
@@ -122,6 +122,7 @@ class ReconstructionNode(ManagedNode):
         """Subscribe and start to work."""
         if self._engine is None:
             raise InputError("busy", "the node is not configured")
+        self._live.apply(self.config, self._engine.pipeline)  # what was set too late, or while it loaded
         self._mailbox, self._assembler = Mailbox(), self._make_assembler()
         self._rate_limit.reset()
         self._reporter.configured(self._assembler)
@@ -227,6 +228,7 @@ class ReconstructionNode(ManagedNode):
 
     def _poll(self) -> None:
         self._offer(self._assembler.poll(self._time.waiting()))
+        self._live.take_back()
         self._reporter.complain()
 
     def _offer(self, sets: Sequence[ImageSet[Any]]) -> None:
@@ -299,6 +301,13 @@ class ReconstructionNode(ManagedNode):
                                             time.monotonic() - item.received, topics):
             self._reporter.publish_soon()
 
+    def not_changed(self, error: Exception) -> None:
+        """The pipeline could not take over a parameter, or forget the past."""
+        text = f"{type(error).__name__}: {error}"
+        self._reporter.monitor.error(text, failed=True)
+        self._complaints.add("parameters", "failure", f"the pipeline cannot be changed, and goes on as it was: {text}")
+        self._reporter.publish_soon()
+
     def rejected(self, item: Work, error: InputError) -> None:
         """A frame that cannot be used."""
         self._reporter.monitor.error(str(error), failed=False)
@@ -337,23 +346,19 @@ class ReconstructionNode(ManagedNode):
         if self._worker is not None:
             self._discard(self._worker.reset(), *self._stones.clear())
 
-    def _on_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        # Applied here, not in a post-set callback: Humble has none, and this is the only callback that may refuse.
-        try:
-            config = changed(self.config, {parameter.name: parameter.value for parameter in parameters})
-        except InputError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        if config == self.config:  # parameters of others, such as qos_overrides
-            return SetParametersResult(successful=True)
+    def reconfigure(self, config: NodeConfig) -> None:
+        """Hand it to the pipeline: before the next frame, or at once while there is none. Raises what that raises."""
+        if self._worker is not None:
+            self._worker.apply(partial(self._live.apply, config))
+        elif self._engine is not None:
+            self._live.apply(config, self._engine.pipeline)
+
+    def hold(self, config: NodeConfig) -> None:
+        """The node's own part of a change of parameters."""
         resized = config.occupancy != self.config.occupancy
         self.config = self._reporter.config = config
-        if self._worker is not None:
-            self._worker.apply(lambda pipeline: pipeline.reconfigure(config))
-            if resized and self._outputs is not None:
-                self._outputs.publish_bounds(config, self._assembler.base_frame)
-        elif self._engine is not None:
-            self._engine.pipeline.reconfigure(config)
-        return SetParametersResult(successful=True)
+        if resized and self._worker is not None and self._outputs is not None:
+            self._outputs.publish_bounds(config, self._assembler.base_frame)
 
     def _publish_bounds_once(self) -> None:
         if self._outputs is not None:

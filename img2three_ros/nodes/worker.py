@@ -35,6 +35,9 @@ class Pipeline(Protocol):
         ...
 
 
+Change = Callable[[Pipeline], None]
+
+
 class Observer(Protocol[Item_contra]):
     """Who is told what became of an item; called on the worker thread."""
 
@@ -52,6 +55,10 @@ class Observer(Protocol[Item_contra]):
 
     def deliver(self, item: Item_contra, frame: Frame, result: Reconstruction) -> None:
         """Publish."""
+        ...
+
+    def not_changed(self, error: Exception) -> None:
+        """A change of the pipeline broke down: it goes on with what it has."""
         ...
 
     def rejected(self, item: Item_contra, error: InputError) -> None:
@@ -82,6 +89,9 @@ class _Nobody:
     def deliver(self, item: object, frame: Frame, result: Reconstruction) -> None:
         pass
 
+    def not_changed(self, error: Exception) -> None:
+        pass
+
     def rejected(self, item: object, error: InputError) -> None:
         pass
 
@@ -102,7 +112,7 @@ class ReconstructionWorker(Generic[Item]):
     def __init__(self, mailbox: Mailbox[Item], pipeline: Pipeline, observer: Observer[Item]) -> None:
         self._mailbox, self._pipeline = mailbox, pipeline
         self._observer: Observer[Item] = observer
-        self._changes: list[Callable[[Pipeline], None]] = []
+        self._changes: list[Change] = []
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="reconstruction", daemon=True)
 
@@ -127,7 +137,7 @@ class ReconstructionWorker(Generic[Item]):
             self._changes.append(lambda pipeline: pipeline.reset())
             return self._mailbox.clear("reset")
 
-    def apply(self, change: Callable[[Pipeline], None]) -> None:
+    def apply(self, change: Change) -> None:
         """Run ``change`` on the worker thread before the next item: the pipeline is not thread-safe."""
         with self._lock:
             self._changes.append(change)
@@ -141,6 +151,13 @@ class ReconstructionWorker(Generic[Item]):
                     reason = self._work(item)
                 self._mailbox.finish(reason)
 
+    def _make(self, change: Change) -> None:
+        """One that breaks down costs neither the others nor the item."""
+        try:
+            change(self._pipeline)
+        except Exception as error:
+            self._observer.not_changed(error)
+
     def _work(self, item: Item) -> str:
         """Returns the reason why the item was rejected, or ''."""
         try:
@@ -148,7 +165,7 @@ class ReconstructionWorker(Generic[Item]):
                 changes, self._changes = self._changes, []
                 outdated = self._mailbox.outdated
             for change in changes:
-                change(self._pipeline)
+                self._make(change)
             if outdated:
                 self._observer.dropped(item)
                 return "reset"

@@ -57,6 +57,7 @@ class Recorder:
 
     def __init__(self):
         self.delivered, self.rejections, self.failures, self.stones = [], [], [], {}
+        self.thrown_away, self.unchanged = [], []
 
     def assemble(self, item):
         if item < 0:
@@ -71,6 +72,12 @@ class Recorder:
 
     def done(self, item):
         pass
+
+    def dropped(self, item):
+        self.thrown_away.append(item)
+
+    def not_changed(self, error):
+        self.unchanged.append(error)
 
     def failed(self, item, error):
         self.failures.append(item)
@@ -182,3 +189,46 @@ def test_complaints_are_throttled_by_key_and_counted():
     complaints.add("front", "encoding", "bad")
     assert said[3:] == ["bad (1 more like this since the last message)"]
     assert complaints.counts() == {("front", "encoding"): 6, ("left", "encoding"): 1}
+
+
+def test_an_item_taken_just_before_a_reset_is_dropped_unseen(parts):
+    """The moment between taking an item and working on it: the pipeline is reset, and must not see it afterwards."""
+    mailbox, pipeline, recorder, worker = parts
+    take, taken, go_on = mailbox.take, threading.Event(), threading.Event()
+
+    def slow_take(timeout):
+        item = take(timeout)
+        if item == 1:
+            taken.set()
+            assert go_on.wait(5.0)
+        return item
+
+    mailbox.take = slow_take
+    mailbox.put(-1)  # the worker comes round to the slow one
+    settle(mailbox)
+    mailbox.put(1)
+    assert taken.wait(5.0)
+    assert worker.reset() is None
+    go_on.set()
+    settle(mailbox)
+    assert recorder.delivered == [] and not pipeline.entered.is_set() and recorder.thrown_away == [1]
+    assert mailbox.counts().rejected_by == {"bad": 1, "reset": 1} and pipeline.resets == 1
+    mailbox.put(2)
+    settle(mailbox)
+    assert recorder.delivered == [2]
+
+
+def test_a_change_that_fails_costs_neither_the_others_nor_the_frame(parts):
+    mailbox, _, recorder, worker = parts
+    done = []
+
+    def too_large(pipeline):
+        raise MemoryError("no room for the grid")
+
+    worker.apply(lambda pipeline: done.append("first"))
+    worker.apply(too_large)
+    worker.apply(lambda pipeline: done.append("last"))
+    mailbox.put(1)
+    settle(mailbox)
+    assert done == ["first", "last"] and recorder.delivered == [1]
+    assert [str(error) for error in recorder.unchanged] == ["no room for the grid"]
