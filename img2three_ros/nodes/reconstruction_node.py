@@ -311,6 +311,8 @@ class ReconstructionNode(ManagedNode):
     def rejected(self, item: Work, error: InputError) -> None:
         """A frame that cannot be used."""
         self._reporter.monitor.error(str(error), failed=False)
+        if error.reason == "required_camera" or (error.reason == "no_usable_image" and self.config.required_cameras):
+            self._reporter.monitor.lacks(str(error))
         if error.reason != "no_usable_image":  # the reporter names the problem of each camera
             self._complaints.add("frame", error.reason, str(error))
 

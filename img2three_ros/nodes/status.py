@@ -79,7 +79,8 @@ class Output:
 class Snapshot:
     """Everything a report needs, taken at one moment. Times in s, latencies in ms.
 
-    late: why the newest results were not published, '' if they were. busy: how long the frame under way takes already.
+    late: why the newest results were not published, '' if they were. lacking: what of the required cameras the newest
+    frame lacked, '' if nothing. busy: how long the frame under way takes already.
     outputs: topic -> rate (Hz) of what was published on it.
     """
 
@@ -93,6 +94,7 @@ class Snapshot:
     stamp_to_publish: Sequence[float]
     receive_to_publish: Sequence[float]
     late: str = ""
+    lacking: str = ""
     busy: float = 0.0
     outputs: Mapping[str, float] = field(default_factory=dict)
 
@@ -114,6 +116,7 @@ class Monitor:
     _by_topic: dict[str, deque[float]] = field(default_factory=dict)
     _late: int = 0
     _late_words: str = ""
+    _lacking: str = ""
     _busy_since: float | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -121,7 +124,7 @@ class Monitor:
         """The node was activated or deactivated; figures start anew."""
         with self._lock:
             self._active, self._started, self._output, self._failed = active, self.clock(), None, False
-            self._late, self._by_topic, self._busy_since = 0, {}, None
+            self._late, self._lacking, self._by_topic, self._busy_since = 0, "", {}, None
             for series in (self._published, self._stamp_latency, self._receive_latency):
                 series.clear()
 
@@ -148,11 +151,16 @@ class Monitor:
             self._late_words = (f"the last {self._late} results were ready too late ({delay:.2f} s after their stamp, "
                                 f"max_output_delay {limit:g} s): not published")
 
+    def lacks(self, text: str) -> None:
+        """A frame came without a usable image of a required camera; holds until one is published."""
+        with self._lock:
+            self._lacking = text
+
     def published(self, frame: Frame, result: Reconstruction, stamp_to_publish: float,
                   receive_to_publish: float, topics: Iterable[str] = ()) -> bool:
         """A frame went out on ``topics`` (latencies in s). Returns True if other cameras contributed than last time."""
         with self._lock:
-            self._late = 0
+            self._late, self._lacking = 0, ""
             for topic in topics:
                 self._by_topic.setdefault(topic, deque(maxlen=self.window)).append(self.clock())
             before = self._output
@@ -178,7 +186,7 @@ class Monitor:
             since_output = now - self._published[-1] if self._published else None
             return Snapshot(self._active, now - self._started, since_output, self._output, self._failed,
                             self._last_error, rate(self._published, now), tuple(self._stamp_latency),
-                            tuple(self._receive_latency), self._late_words if self._late else "",
+                            tuple(self._receive_latency), self._late_words if self._late else "", self._lacking,
                             now - self._busy_since if self._busy_since is not None else 0.0,
                             {topic: rate(times, now) for topic, times in self._by_topic.items()})
 
@@ -204,6 +212,8 @@ def judge(snapshot: Snapshot, cameras: Sequence[CameraReport], config: StatusCon
         return Health(State.ERROR, (f"reconstruction failed: {snapshot.last_error}", *reasons))
     if not alive and settled:
         return Health(State.STALE, ("no fresh image from any camera: nothing is published", *reasons))
+    if snapshot.lacking and settled:
+        return Health(State.ERROR, (snapshot.lacking, *reasons))
     if snapshot.busy > config.stale_after:
         reasons.insert(0, f"a reconstruction has been under way for {snapshot.busy:.1f} s")
     reasons += [snapshot.late] if snapshot.late else []

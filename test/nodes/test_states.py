@@ -255,3 +255,14 @@ def test_clean_exit_of_a_busy_executor(namespace, tmp_path):
         assert process.popen.returncode == 0 and time.monotonic() - begin < busy(2.0)
         assert "Traceback" not in process.text
     assert ns(vehicle.heard["points"][-1].header.stamp) in tick.sent
+
+
+def test_a_required_camera_that_publishes_what_cannot_be_used_is_an_error_until_a_frame_succeeds(monitor, clock):
+    publish(monitor)
+    monitor.lacks("frame at 1 ns has no usable image of front (required_cameras)")
+    assert state(monitor)[0] is State.ERROR and "no usable image of front" in state(monitor)[1]
+    clock.now += 60.0  # it stays an error when outputs are old, too
+    assert state(monitor)[0] is State.ERROR
+    assert state(monitor, camera("front", 30.0), camera("left", 30.0))[0] is State.STALE
+    publish(monitor)
+    assert state(monitor)[0] is State.OK
