@@ -81,10 +81,11 @@ class ReconstructionNode(ManagedNode):
         self._mailbox: Mailbox[Work] = Mailbox()
         self._stones: SteppingStones[Work] = SteppingStones()
         self._rate_limit = RateLimit()
-        self._time = TimeWatch(self, self.config.sync.time_jump, self.config.sync.forward_jump, self._on_clock_jump)
+        self._time = TimeWatch(self, self.config.sync.time_jump, self.config.sync.forward_jump,
+                               self._guarded(self._on_clock_jump))
         self._reporter = Reporter(self, self.config, self._complaints, self._time)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(self.config.status.period, self._reporter.publish, clock=self._steady)
+        self.create_timer(self.config.status.period, self._guarded(self._reporter.publish), clock=self._steady)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self._live = LiveParameters(self)
 
@@ -134,11 +135,12 @@ class ReconstructionNode(ManagedNode):
                                     self._guarded(self._on_camera_info), told)
         self._motion = MotionInputs(self, self._assembler, self._odometry_topic, self._guarded, told)
         self._timers_of_activity = [
-            self.create_timer(POLL_PERIOD, self._poll, clock=self._steady),
-            self.create_timer(GRAPH_PERIOD, self._inputs.update, clock=self._steady)]
+            self.create_timer(POLL_PERIOD, self._guarded(self._poll), clock=self._steady),
+            self.create_timer(GRAPH_PERIOD, self._guarded(self._inputs.update), clock=self._steady)]
         self._reporter.activated(self._mailbox, self._inputs)
         # Managed publishers speak only after the transition: the box is latched a moment later.
-        self._timers_of_activity.append(self.create_timer(0.1, self._publish_bounds_once, clock=self._steady))
+        self._timers_of_activity.append(self.create_timer(
+            0.1, self._guarded(self._publish_bounds_once), clock=self._steady))
 
     def deactivate(self) -> None:
         """Stop working; what waits is dropped."""
@@ -249,7 +251,7 @@ class ReconstructionNode(ManagedNode):
                 self._assembler.discard(work.images)
 
     def _guarded(self, callback: Callable[..., None]) -> Callable[..., None]:
-        """One message that surprises us must not end the node."""
+        """One message, or moment, that surprises us must not end the node."""
         def guarded(*arguments: Any) -> None:
             try:
                 callback(*arguments)

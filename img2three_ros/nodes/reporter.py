@@ -158,11 +158,18 @@ class Reporter:
             disabled=name in self.config.disabled_cameras, rate=watch.rate(name), latency=watch.latency(name),
             last_stamp=watch.last_stamp(name), lag=lag)
 
+    def _memory_now(self) -> Mapping[str, str]:
+        try:
+            return self._memory(self._engine.get("device", ""))
+        except Exception as error:  # a GPU that broke down fails every call, and the status must say so
+            self._complaints.add("device", "memory", f"the device does not answer: {type(error).__name__}: {error}")
+            return {"device_problem": f"{type(error).__name__}: {error}"}
+
     def _facts(self) -> dict[str, str]:
         grid = grid_size(self.config.occupancy)
         depth, height, width = grid.shape
         facts = {
-            "engine": self.config.engine, "device": "", **self._engine, **self._memory(self._engine.get("device", "")),
+            "engine": self.config.engine, "device": "", **self._engine, **self._memory_now(),
             "voxel_grid.resolution_m": f"{grid.voxel_size:g}",
             "voxel_grid.origin_m": ",".join(f"{value:g}" for value in grid.low),
             "voxel_grid.size_voxels": f"{width},{height},{depth}",
