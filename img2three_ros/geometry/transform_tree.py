@@ -80,6 +80,15 @@ class TransformTree:
         chain = self._chain(_clean(frame))
         return next((self._dynamic[child].newest for child in chain if child in self._dynamic), None)
 
+    def newest_between(self, target: str, source: str) -> int | None:
+        """Stamp (ns) up to which all dynamic edges between two frames are known; None if there are none, or the frames
+        are not connected."""
+        to_target, to_source = self._chain(_clean(target)), self._chain(_clean(source))
+        path = set(to_target) ^ set(to_source)
+        stamps = [self._dynamic[child].newest for child in path if child in self._dynamic]
+        known = [stamp for stamp in stamps if stamp is not None]
+        return min(known) if known and set(to_target) & set(to_source) else None
+
     def _chain(self, frame: str) -> list[str]:
         chain = [frame]
         while chain[-1] in self._parents:

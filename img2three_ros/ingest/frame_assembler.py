@@ -178,13 +178,16 @@ class FrameAssembler:
             self._forget_stamps()
 
     def ready(self, image_set: ImageSet[Any]) -> bool:
-        """True if odometry (or TF) already reaches the newest image of the set, or there is none to wait for.
+        """True if odometry (or TF) already reaches the newest image of the set, and TF every image of a camera that
+        moves on the vehicle, or there is none to wait for.
 
         Poses usually arrive a little after the images. A caller that does not want to extrapolate (up to 100 ms)
         may hold a set back until this is True, but only for a bounded time.
         """
         with self._lock:
-            return self._motion.reaches(max(image.stamp for image in image_set.images))
+            placed = all(self._motion.places(_optical_frame(self._states[image.camera].rig, image.payload), image.stamp)
+                         for image in image_set.images)
+            return placed and self._motion.reaches(max(image.stamp for image in image_set.images))
 
     def assemble(self, image_set: ImageSet[Any]) -> Frame:
         """Decode the images of a set and place them. Images that cannot be used are counted and left out.

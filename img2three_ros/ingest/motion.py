@@ -100,8 +100,16 @@ class VehicleMotion:
         """(4, 4) from a frame into the base frame. Raises InputError('transform')."""
         return self.tree.lookup(self.base_frame, frame, stamp)
 
+    def places(self, frame: str, stamp: int) -> bool:
+        """True if a frame's place on the vehicle is known up to a stamp (ns), or nothing says that it moves there."""
+        try:
+            newest = self.tree.newest_between(self.base_frame, frame)
+        except InputError:  # a loop: waiting does not help
+            return True
+        return newest is None or newest >= stamp
+
     def reaches(self, stamp: int) -> bool:
-        """True if poses and moving cameras are known up to a stamp (ns), or nothing says that there are any."""
+        """True if poses are known up to a stamp (ns), or nothing says that there are any."""
         newest = self.odometry.newest if len(self.odometry) else self.tree.newest(self.base_frame)
         return newest is None or newest >= stamp
 
