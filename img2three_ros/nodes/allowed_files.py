@@ -26,7 +26,8 @@ def files_of(config: Any) -> Iterator[tuple[str, str]]:
 
 
 def check_files(config: Any, folders: tuple[str, ...], rig: CameraRig | None = None) -> None:
-    """Raises InputError('parameter') for a file outside ``folders`` (links followed); the package's own are allowed.
+    """Raises InputError('parameter') for a file outside ``folders`` (links followed, also those inside a folder that a
+    parameter names); the package's own are allowed.
 
     No folders = no confinement: who starts the node names its files, and none of them may change while it runs.
     rig: its masks are held to the same.
@@ -36,11 +37,28 @@ def check_files(config: Any, folders: tuple[str, ...], rig: CameraRig | None = N
     allowed = [PACKAGE, *(_resolved("allowed_folders", folder) for folder in folders)]
     masks = [] if rig is None else [(f"mask of camera '{camera.name}' in rig_file", str(camera.mask_file))
                                     for camera in rig.cameras if camera.mask_file is not None]
-    for name, path in (*files_of(config), *masks):
-        found = _resolved(name, path)
-        if not any(found.is_relative_to(folder) for folder in allowed):
-            raise InputError("parameter", f"{name} = '{path}' is outside the folders that allowed_folders names "
-                             f"({', '.join(folders)})")
+    for name, path in (*files_of(config), *_default_cache(config), *masks):
+        for found in _with_links(name, path):
+            if not any(found.is_relative_to(folder) for folder in allowed):
+                raise InputError("parameter", f"{name} = '{path}' is outside the folders that allowed_folders names "
+                                 f"({', '.join(folders)})"
+                                 + (f": '{found}'" if found != _resolved(name, path) else ""))
+
+
+def _default_cache(config: Any) -> list[tuple[str, str]]:
+    """Networks and engines are read from the cache folder, also where no parameter names it."""
+    if config.runtime.cache_folder or config.runtime.backend == "torch":
+        return []
+    from ..runtime.choose_backend import cache_folder
+
+    return [("runtime.cache_folder", str(cache_folder(config.runtime)))]
+
+
+def _with_links(name: str, path: str) -> list[Path]:
+    """Where ``path`` is, and what each link inside it points at if it is a folder."""
+    found = _resolved(name, path)
+    inside = found.rglob("*") if found.is_dir() and found != PACKAGE else ()
+    return [found, *(_resolved(name, str(entry)) for entry in inside if entry.is_symlink())]
 
 
 def _engines(config: Any) -> tuple[str, ...]:

@@ -91,6 +91,7 @@ class ReconstructionNode(ManagedNode):
 
     def configure(self) -> None:
         """Read the rig, load, warm up and test the engine, announce the outputs."""
+        check_files(self.config, self.config.allowed_folders)
         rig = load_rig(self.config.rig_file) if self.config.rig_file else None
         check_files(self.config, self.config.allowed_folders, rig)
         cameras = self.config.cameras or (rig.names if rig is not None else ())

@@ -10,6 +10,7 @@ pytest.importorskip("tf2_msgs", reason="TF needs tf2_msgs (scripts/build_tf2_msg
 
 from vehicle import Process, Vehicle, node_command
 
+from img2three_ros.config import with_overrides
 from img2three_ros.ingest.camera_rig import CameraRig, RigCamera
 from img2three_ros.nodes.allowed_files import check_files, files_of
 from img2three_ros.nodes.parameters import NodeConfig
@@ -70,8 +71,9 @@ def config(**values):
     return NodeConfig(cameras=("front",), **values)
 
 
-def test_files_outside_the_declared_folders_are_refused(tmp_path):
+def test_files_outside_the_declared_folders_are_refused(tmp_path, monkeypatch):
     inside, outside = tmp_path / "models", tmp_path / "elsewhere"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(inside))
     for folder in (inside, outside):
         folder.mkdir()
         (folder / "rig.yaml").touch()
@@ -96,3 +98,31 @@ def test_every_setting_that_names_a_file_is_confined():
     found = {name for name, _ in files_of(with_overrides(NodeConfig(), given))}
     assert set(given) - found == {"sync.reference", "base_frame", "odom_frame"}
     assert dict(files_of(NodeConfig(engine="pointmap"))).keys().isdisjoint({"scene.weights"})
+
+
+def test_links_inside_folders_and_the_default_cache_are_confined(tmp_path, monkeypatch):
+    inside, outside = tmp_path / "models", tmp_path / "elsewhere"
+    (inside / "checkpoint").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "weights.pth").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(outside))
+    with pytest.raises(InputError, match="cache_folder"):
+        check_files(config(), (str(inside),))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(inside))
+    check_files(config(), (str(inside),))
+    checked = with_overrides(config(), {"runtime.cache_folder": str(inside / "checkpoint")})
+    check_files(checked, (str(inside),))
+    (inside / "checkpoint" / "model.safetensors").symlink_to(outside / "weights.pth")
+    with pytest.raises(InputError, match=r"runtime.cache_folder.*weights\.pth"):
+        check_files(checked, (str(inside),))
+
+
+def test_a_rig_file_outside_is_refused_before_it_is_read(namespace, tmp_path):
+    """The message would show what is in the file."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "secret.yaml").write_text("password: hunter2\n")
+    command = node_command(namespace, f"rig_file:={tmp_path}/secret.yaml", f"allowed_folders:=[{tmp_path}/models]",
+                           "runtime.backend:=torch")
+    with Process(command, tmp_path / "node.log") as process:
+        assert process.popen.wait(60) != 0
+        assert "outside the folders" in process.text and "password" not in process.text, process.text
