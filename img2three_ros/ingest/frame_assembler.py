@@ -195,7 +195,7 @@ class FrameAssembler:
         Raises InputError('no_usable_image') if none is left; its message names each camera's problem.
         """
         images, problems = [], []
-        for image in image_set.images:
+        for index, image in enumerate(image_set.images):
             state = self._states[image.camera]
             try:
                 images.append(self._camera_image(state, image))
@@ -203,6 +203,9 @@ class FrameAssembler:
             except InputError as problem:
                 error = problem
                 problems.append(str(problem))
+            except BaseException:
+                self._write_off(image_set.images[index:], "failure")
+                raise
             with self._lock:
                 state.in_progress -= 1
                 if error is None:
@@ -220,8 +223,11 @@ class FrameAssembler:
 
     def discard(self, image_set: ImageSet[Any], reason: str = "replaced") -> None:
         """Count the images of a set that will never be assembled."""
+        self._write_off(image_set.images, reason)
+
+    def _write_off(self, images: Sequence[StampedImage[Any]], reason: str) -> None:
         with self._lock:
-            for image in image_set.images:
+            for image in images:
                 self._states[image.camera].in_progress -= 1
                 self._states[image.camera].rejected[reason] += 1
 

@@ -6,7 +6,6 @@ Worker thread: decodes, reconstructs and publishes. A slow reconstruction never 
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 import traceback
@@ -280,8 +279,12 @@ class ReconstructionNode(ManagedNode):
         self._discard(*unused)
         frames = []
         for stone in stones:
-            with contextlib.suppress(InputError):  # counted by the assembler; the frame itself is not touched
+            try:
                 frames.append(self._assembler.assemble(stone.images))
+            except InputError:  # counted by the assembler; the frame itself is not touched
+                continue
+            except Exception as error:  # the other stones still count
+                self._complaints.add("frame", "failure", f"keyframe at {stone.images.stamp} ns: {error!r}")
         return frames
 
     def dropped(self, item: Work) -> None:

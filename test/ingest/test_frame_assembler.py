@@ -343,3 +343,29 @@ def test_messages_name_the_topic_an_image_came_from(assembler):
     short.data = short.data[:10]
     assembler.add_image("front", short, 0, "/elsewhere/image")
     assert "'/elsewhere/image'" in assembler.problems()[0]
+
+
+def test_ready_when_tf_reaches_the_images_of_a_camera_that_moves(assembler):
+    """A camera on a mast: its transform comes after the image, and is waited for though odometry is there."""
+    def turn(stamp):
+        return transform_message({("base_link", "front_optical_frame"): T_BASE_CAMERA["front"]}, stamp)
+
+    assembler.add_transforms(turn(START - 50 * MS), static=False)
+    image_set = one_set(assembler)
+    assert not assembler.ready(image_set)
+    assembler.add_transforms(turn(START), static=False)
+    assert assembler.ready(image_set)
+
+
+def test_an_unexpected_failure_leaves_no_image_behind(assembler, monkeypatch):
+    image_set = one_set(assembler)
+
+    def broken(*arguments):
+        raise MemoryError("no room for the picture")
+
+    monkeypatch.setattr("img2three_ros.ingest.frame_assembler.decode_reduced", broken)
+    with pytest.raises(MemoryError):
+        assembler.assemble(image_set)
+    assert_adds_up(assembler)
+    for count in assembler.counters().values():
+        assert count.waiting == 0 and count.rejected == {"failure": 1}
