@@ -29,7 +29,7 @@ class VehicleMotion:
         self.base_frame, self.odom_frame = base_frame.lstrip("/"), odom_frame.lstrip("/")
         self.tree = TransformTree(history=history)
         self.odometry = PoseBuffer(history=history)
-        self.breaks = MotionBreaks()
+        self.breaks = MotionBreaks(history)
 
     def add_odometry(self, message: Any, topic: str) -> int:
         """Take a nav_msgs/Odometry; returns its stamp. Raises InputError (``odometry``, ``odometry_frame``, stamps)."""

@@ -18,9 +18,13 @@ MAX_TURN, TURN_SLACK = 4.0, 0.35
 
 
 class MotionBreaks:
-    """Follows the poses ``T_odom_base`` as they come and numbers the stretches without a break."""
+    """Follows the poses ``T_odom_base`` as they come and numbers the stretches without a break.
 
-    def __init__(self) -> None:
+    history: for how long breaks are told apart, ns; older stamps belong to the oldest stretch that is known.
+    """
+
+    def __init__(self, history: int = 20_000_000_000) -> None:
+        self._history = history
         self._base = 0
         self._last: tuple[int, Matrix] | None = None
         self._breaks: list[tuple[int, int]] = []  # stamps of the poses before and after, by the latter
@@ -41,6 +45,9 @@ class MotionBreaks:
         words = "" if self._last is None else _break(self._last, (stamp, T_odom_base))
         if words and self._last is not None:
             self._breaks.append((self._last[0], stamp))
+            old = bisect.bisect_left(self._breaks, stamp - self._history, key=lambda pair: pair[1])
+            del self._breaks[:old]
+            self._base += old
             self.count += 1
             self.newest = f"topic '{topic}': {words}: keyframes and occupancy start anew"
         self._last = stamp, T_odom_base
