@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -48,8 +49,9 @@ from .qos import latched_qos, reliable_qos, sensor_qos
 from .spin import handle_one
 
 _CLASSES = {IMAGE: Image, COMPRESSED: CompressedImage}
-_DECODED_EVERY = 1.0
-"""Seconds between images of a camera that are decoded to see whether they can be."""
+_SAMPLED_EVERY, _SAMPLES = 1.0, 5
+"""Seconds between images of a camera that are kept, and how many of the newest: these are decoded after listening, to
+see whether they can be. Decoding meanwhile would make the images of other cameras look late."""
 TOLERANCE, PATIENCE = 0.06, 0.2
 """The defaults of sync.tolerance and sync.max_wait, s."""
 
@@ -76,7 +78,7 @@ class Doctor(Node):
         self._motion = VehicleMotion(self.rig.base_frame, self.rig.odom_frame)
         self._odometry_topic = self.rig.odometry_topic or self._first(ODOMETRY) or f"{node_name}/input/odometry"
         self._offsets = StampOffsets(self.rig.names, self.rig.names[0]) if self.rig.cameras else None
-        self._decoded: dict[str, float] = {}
+        self._samples: dict[str, deque[tuple[float, str, Any]]] = {}
         self._largest, self._poses, self._odometry_problem, self._status = 0, 0, "", ""
         self._wanted: dict[str, QoSProfile] = {}
         self._bad_transforms: dict[str, str] = {}
@@ -99,6 +101,7 @@ class Doctor(Node):
                 self._follow_images()
                 due = now + 0.25
             handle_one(self, 0.05)
+        self._decode_samples()
 
     def findings(self, seconds: float) -> list[Finding]:
         """Everything that can be said after listening."""
@@ -165,7 +168,7 @@ class Doctor(Node):
                      latched_qos() if kept else sensor_qos())
 
     def _on_image(self, camera: str, topic: str, message: Any) -> None:
-        heard, now = self.heard[camera], time.monotonic()
+        heard, now, clock = self.heard[camera], time.monotonic(), int(self.get_clock().now().nanoseconds)
         heard.arrivals.append(now)
         heard.encodings.add(str(getattr(message, "encoding", "") or message.format))
         if hasattr(message, "step"):
@@ -173,22 +176,23 @@ class Doctor(Node):
         try:
             stamp = check_image(message, topic, frame_required=heard.camera.T_base_camera is None)
             heard.frames.add(str(message.header.frame_id).lstrip("/"))
-            self._count_stamp(camera, stamp)
-            if now - self._decoded.get(camera, 0.0) >= _DECODED_EVERY:
-                self._decoded[camera] = now
-                height, width = decode_image(message, topic).shape[:2]
-                heard.sizes.add((width, height))
+            if heard.add_stamp(stamp, clock) and self._offsets is not None:
+                self._offsets.add(camera, stamp, round(now * NANOSECONDS))
+            samples = self._samples.setdefault(camera, deque(maxlen=_SAMPLES))
+            if not samples or now - samples[-1][0] >= _SAMPLED_EVERY:
+                samples.append((now, topic, message))
         except InputError as error:
-            heard.counts[error.reason] += 1
-            heard.bad.setdefault(error.reason, str(error))
+            heard.fault(error)
 
-    def _count_stamp(self, camera: str, stamp: int) -> None:
-        heard, clock = self.heard[camera], int(self.get_clock().now().nanoseconds)
-        heard.stamps.append(stamp)
-        if clock:
-            heard.ages.append((clock - stamp) / NANOSECONDS)
-        if self._offsets is not None:
-            self._offsets.add(camera, stamp, time.monotonic_ns())
+    def _decode_samples(self) -> None:
+        for camera, samples in self._samples.items():
+            for _, topic, message in samples:
+                try:
+                    height, width = decode_image(message, topic).shape[:2]
+                    self.heard[camera].sizes.add((width, height))
+                except InputError as error:
+                    self.heard[camera].fault(error)
+        self._samples.clear()
 
     def _on_camera_info(self, camera: str, topic: str, message: Any) -> None:
         heard = self.heard[camera]

@@ -39,13 +39,15 @@ class Finding:
 @dataclass
 class Heard:
     """What was heard of one camera. published: topic -> types, of its candidates. arrivals: steady s; stamps: ns;
-    ages: s by the clock. bad: reason -> first sentence. size: (width, height). infos: CameraInfo messages."""
+    ages: s by the clock. repeated: images with the stamp of an earlier
+    one. bad: reason -> first sentence. size: (width, height). infos: CameraInfo messages."""
 
     camera: RigCamera
     published: dict[str, tuple[str, ...]] = field(default_factory=dict)
     arrivals: list[float] = field(default_factory=list)
     stamps: list[int] = field(default_factory=list)
     ages: list[float] = field(default_factory=list)
+    repeated: int = 0
     bad: dict[str, str] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     encodings: set[str] = field(default_factory=set)
@@ -63,14 +65,36 @@ class Heard:
         return tuple(dict.fromkeys((*both[::-1], named) if self.camera.compressed else (*both, named)))
 
     def rate(self) -> float:
-        """Images per second, by their stamps where these move."""
-        if len(self.stamps) < 2 or self.stamps[-1] <= self.stamps[0]:
+        """New images per second, by their stamps where these move, else by their arrival."""
+        gaps = self._gaps()
+        if gaps:
+            return len(gaps) / (sum(gaps) / 1e9)
+        if len(self.arrivals) < 2:
             return 0.0
-        return (len(self.stamps) - 1) / ((self.stamps[-1] - self.stamps[0]) / 1e9)
+        return (len(self.arrivals) - 1) / max(self.arrivals[-1] - self.arrivals[0], 1e-6)
+
+    def add_stamp(self, stamp: int, clock: int) -> bool:
+        """Take the stamp (ns) of an image that arrived when the clock said ``clock`` (ns, 0 = nothing). Returns False
+        for one that was heard already."""
+        if stamp in self.stamps[-20:]:
+            self.repeated += 1
+            return False
+        self.stamps.append(stamp)
+        if clock:
+            self.ages.append((clock - stamp) / 1e9)
+        return True
+
+    def fault(self, error: InputError) -> None:
+        """An image cannot be used."""
+        self.counts[error.reason] += 1
+        self.bad.setdefault(error.reason, str(error))
+
+    def _gaps(self) -> list[int]:
+        return [after - before for before, after in zip(self.stamps, self.stamps[1:], strict=False) if after > before]
 
     def loss(self) -> float:
         """Share of images that seem to be missing between the ones that came."""
-        gaps = [after - before for before, after in zip(self.stamps, self.stamps[1:], strict=False) if after > before]
+        gaps = self._gaps()
         if len(gaps) < 4:
             return 0.0
         return max(0.0, 1.0 - (len(gaps) + 1) / (sum(gaps) / median(gaps) + 1.0))
@@ -112,6 +136,10 @@ def image_findings(heard: Heard, topics: Mapping[str, Sequence[str]], seconds: f
     if heard.loss() > _LOSS:
         say(Level.WARNING, f"{heard.loss():.0%} of its images seem to be lost on the way; use the shared-memory "
             "profile (FASTDDS_DEFAULT_PROFILES_FILE), or compressed images")
+    if heard.repeated:
+        say(Level.WARNING if heard.repeated < len(heard.arrivals) - 1 else Level.ERROR,
+            f"{heard.repeated} of {len(heard.arrivals)} images have the stamp of an earlier one and are not used; is "
+            "it published twice, or does the driver not stamp each image anew?")
     if len(heard.sizes) > 1:
         say(Level.WARNING, f"its images change their size: {', '.join(f'{w}x{h}' for w, h in sorted(heard.sizes))}")
     age = median(heard.ages) if heard.ages else 0.0

@@ -147,3 +147,21 @@ def test_shared_memory_too_small_for_the_images_is_named(tmp_path):
     assert "shm-size" in full.text
     (broken,) = memory_findings("/nowhere.xml", None, 2**30, 100)
     assert broken.level is Level.ERROR
+
+
+def test_images_that_repeat_a_stamp_count_once():
+    heard = Heard(RigCamera("front", "/front/image"))
+    heard.published = {"/front/image": ("sensor_msgs/msg/Image",)}
+    for index in range(40):  # each image twice
+        heard.arrivals.append(index / 20)
+        heard.add_stamp(SECOND + index // 2 * (SECOND // 10), 0)
+    assert heard.rate() == pytest.approx(10.0) and heard.loss() == 0.0 and len(heard.stamps) == 20
+    (twice,) = image_findings(heard, {}, 2.0)
+    assert twice.level is Level.WARNING and twice.text.startswith("20 of 40 images have the stamp of an earlier one")
+    still = Heard(RigCamera("front", "/front/image"), heard.published)
+    for index in range(21):  # a driver that never stamps anew
+        still.arrivals.append(index / 10)
+        still.add_stamp(SECOND, 0)
+    assert still.rate() == pytest.approx(10.0)
+    (stands,) = image_findings(still, {}, 2.0)
+    assert stands.level is Level.ERROR and "20 of 21" in stands.text
