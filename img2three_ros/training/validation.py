@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -45,11 +47,14 @@ def held_out_samples(task: Task[Sample, Any], source: SampleSource[Sample], conf
     size = image_size(config.size)
     wanted = [config.groups, *size, config.views, origin]
     if cache.is_file():
-        content = torch.load(cache, weights_only=False)
-        if content["made_with"] == wanted:
-            return [task.from_arrays(arrays) for arrays in content["groups"]]
+        with contextlib.suppress(UnpicklingError, KeyError, TypeError):  # of an earlier version: made anew
+            content = torch.load(cache, weights_only=True)
+            if content["made_with"] == wanted:
+                return [task.from_arrays({name: value.numpy() for name, value in tensors.items()})
+                        for tensors in content["groups"]]
     samples = [source.group(index, size, config.views) for index in range(config.groups)]
-    torch.save({"made_with": wanted, "groups": [task.to_arrays(sample) for sample in samples]}, cache)
+    tensors = [{name: torch.as_tensor(array) for name, array in task.to_arrays(sample).items()} for sample in samples]
+    torch.save({"made_with": wanted, "groups": tensors}, cache)
     return samples
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,3 +93,17 @@ def test_picture_shows_image_estimate_confidence_and_truth():
     assert shown.shape == (2 * SIZE[0], 2 * SIZE[1], 3)
     assert (shown[:SIZE[0], :SIZE[1]] == group.images[0].permute(1, 2, 0).numpy()).all()
     assert len({tuple(pixel) for pixel in shown[SIZE[0] + 10, SIZE[1]:]}) > 10
+
+
+def test_held_out_groups_are_read_without_running_code(tmp_path):
+    config = ValidationConfig(groups=1, size="32x64", views=2)
+    cache, ran = tmp_path / "validation.pt", tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self):
+            return Path.touch, (ran,)
+
+    torch.save({"made_with": Trap(), "groups": []}, cache)
+    assert len(held_out_samples(TASK, TinyGroups(), config, cache, "here")) == 1
+    assert not ran.exists()
+    assert len(held_out_samples(TASK, None, config, cache, "here")) == 1  # type: ignore[arg-type]
