@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,10 @@ from rclpy.qos import (
     DurabilityPolicy,
     HistoryPolicy,
     LivelinessPolicy,
+    QoSCompatibility,
     QoSProfile,
     ReliabilityPolicy,
+    qos_check_compatible,
     qos_policy_name_from_kind,
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -55,6 +58,17 @@ def subscribe(node: Node, kind: type, topic: str, callback: Callable[[Any], None
         event_callbacks=events(incompatible_qos=lambda event: on_incompatible(
             topic, qos_policy_name_from_kind(event.last_policy_kind))),
         qos_overriding_options=QoSOverridingOptions.with_default_policies())
+
+
+def incompatible(node: Node, topic: str) -> bool:
+    """Whether some publisher and subscription of ``topic``, one of them this node's, still do not fit."""
+    name, namespace = node.get_name(), node.get_namespace()
+    full = node.resolve_topic_name(topic)
+    pairs = itertools.product(node.get_publishers_info_by_topic(full), node.get_subscriptions_info_by_topic(full))
+    return any(qos_check_compatible(publisher.qos_profile, subscription.qos_profile)[0] == QoSCompatibility.ERROR
+               for publisher, subscription in pairs
+               if (name, namespace) in ((publisher.node_name, publisher.node_namespace),
+                                        (subscription.node_name, subscription.node_namespace)))
 
 
 def publisher_options(topic: str, on_incompatible: OnIncompatible) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from .complaints import Complaints
 from .diagnostics import array_message, camera_messages, status_message
 from .mailbox import Mailbox
 from .parameters import NodeConfig
-from .qos import latched_qos, reliable_qos
+from .qos import incompatible, latched_qos, reliable_qos
 from .status import CameraReport, Monitor, judge, report
 from .time_watch import TimeWatch
 
@@ -177,6 +177,7 @@ class Reporter:
         facts.update({f"rejected.{subject.lstrip('~/')}.{reason}": str(count)
                       for (subject, reason), count in sorted(self._complaints.counts().items())
                       if reason in _COUNTED})
+        self._unheard = {topic: policy for topic, policy in self._unheard.items() if incompatible(self._node, topic)}
         facts["incompatible_qos"] = "; ".join(f"{topic}: {policy}" for topic, policy in sorted(self._unheard.items()))
         assembler = self._assembler
         if assembler is not None:
