@@ -194,8 +194,9 @@ class SyncConfig:
 class RuntimeConfig:
     """Where the networks of the engines run, and in which arithmetic."""
 
-    backend: str = setting("auto", "what runs the image encoder: auto takes the fastest that is there and passes its "
-                           "self-test", choices=("auto", "torch", "onnxruntime", "tensorrt"))
+    backend: str = setting("auto", "what runs the image encoder: auto takes TensorRT on a GPU, ONNX Runtime on a CPU, "
+                           "where it is there and passes its self-test, else torch",
+                           choices=("auto", "torch", "onnxruntime", "tensorrt"))
     precision: str = setting("auto", "arithmetic of the networks: auto takes the fastest that the backend and the "
                              "processor have and that keeps depth within 1 %; fp16: GPU only; bf16: torch only; int8: "
                              "the encoder in onnxruntime or tensorrt only",

@@ -5,6 +5,7 @@ the space around the vehicle in ``test_scene_engine_space``.
 """
 
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from img2three_ros.config import Config, RuntimeConfig, SceneConfig, with_overri
 from img2three_ros.geometry.transforms import apply, from_xyz_rpy, inverse
 from img2three_ros.reconstruction import scene_engine
 from img2three_ros.reconstruction.choose import choose_engine
+from img2three_ros.reconstruction.engine_facts import running_facts
 from img2three_ros.reconstruction.scene_engine import SceneEngine, weights_file
 from img2three_ros.structures import InputError
 
@@ -272,11 +274,17 @@ def test_onnxruntime_gives_the_depth_that_torch_gives(config, tmp_path):
     expected, found = (engine.reconstruct(frames[1], frames[:1]) for engine in (exact, other))
     assert "runs in onnxruntime fp32" in other.encode.why[0] and "runs in torch fp32" in exact.encode.why[0]
     assert expected.notes == found.notes
-    assert (exact.backend, other.backend) == ("torch fp32", "onnxruntime fp32")
+    status = [running_facts(SimpleNamespace(engine=engine)) for engine in (exact, other)]
+    assert status == [{"backend": "torch fp32"}, {"backend": "onnxruntime fp32"}]
     for one, two in zip(expected.depths, found.depths, strict=True):
         assert float((one.depth / two.depth - 1.0).abs().max()) < 1e-3
         assert float((one.confidence - two.confidence).abs().max()) < 1e-3
         assert torch.equal(one.valid, two.valid)
+    for ready in other.encode._ready.values():
+        ready.backend.close()  # it fails from now on
+    other.reset()
+    other.reconstruct(frames[0], [])
+    assert running_facts(SimpleNamespace(engine=other)) == {"backend": "torch fp32"}
 
 
 def test_what_had_to_be_refused_is_in_the_notes(config):
