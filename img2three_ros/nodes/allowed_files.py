@@ -54,11 +54,12 @@ def _default_cache(config: Any) -> list[tuple[str, str]]:
     return [("runtime.cache_folder", str(cache_folder(config.runtime)))]
 
 
-def _with_links(name: str, path: str) -> list[Path]:
-    """Where ``path`` is, and what each link inside it points at if it is a folder."""
+def _with_links(name: str, path: str) -> Iterator[Path]:
+    """Where ``path`` is, then what each link inside it points at if it is a folder."""
     found = _resolved(name, path)
-    inside = found.rglob("*") if found.is_dir() and found != PACKAGE else ()
-    return [found, *(_resolved(name, str(entry)) for entry in inside if entry.is_symlink())]
+    yield found  # refused before it is looked into
+    if found.is_dir() and found != PACKAGE:
+        yield from (_resolved(name, str(entry)) for entry in found.rglob("*") if entry.is_symlink())
 
 
 def _engines(config: Any) -> tuple[str, ...]:
