@@ -28,6 +28,8 @@ from img2three_ros.fileio.rosbag import BagWriter
 WEIGHTS = Path(__file__).resolve().parents[2] / "img2three_ros" / "weights"
 STORM = 200
 """Calls of one parameter storm."""
+AT_ONCE = 8
+"""Calls that wait for an answer; ROS keeps ten requests of a service and forgets older ones."""
 
 
 def engine_faults(file: Path) -> list[Fault]:
@@ -52,21 +54,26 @@ def run_engine_faults(street: Street, folder: Path, run: Callable[[Rig, list[Fau
 
 
 class Storm:
-    """Many calls to set parameters at once, every second one impossible; from a fault's begin to its end."""
+    """Many calls to set parameters, every second one impossible; from a fault's begin to its end."""
 
     def __init__(self) -> None:
-        self.accepted = self.refused = self.answered = 0
+        self.accepted = self.refused = 0
+        self._client = None
+        self._left: list[SetParametersAtomically.Request] = []
 
     def begin(self, driver: Driver) -> None:
-        """Send all calls without waiting for answers."""
-        client = driver.create_client(SetParametersAtomically, f"{driver.node}/set_parameters_atomically")
-        driver.wait(client.service_is_ready, busy(10.0), "service")
-        for count in range(STORM):
-            value = -20.0 if count % 2 else 10.0 + count % 5  # -20 is below x_min
-            both = [_double("occupancy.x_max", value), _double("occupancy.y_max", value)]
-            client.call_async(SetParametersAtomically.Request(parameters=both)).add_done_callback(self._answer)
-        usual = [_double("occupancy.x_max", 12.0), _double("occupancy.y_max", 12.0)]
-        client.call_async(SetParametersAtomically.Request(parameters=usual)).add_done_callback(self._answer)
+        """Send the first calls; each answer sends another."""
+        self._client = driver.create_client(SetParametersAtomically, f"{driver.node}/set_parameters_atomically")
+        driver.wait(self._client.service_is_ready, busy(10.0), "service")
+        values = [-20.0 if count % 2 else 10.0 + count % 5 for count in range(STORM)]  # -20 is below x_min
+        self._left = [SetParametersAtomically.Request(parameters=[
+            _double("occupancy.x_max", value), _double("occupancy.y_max", value)]) for value in (12.0, *values)]
+        for _ in range(AT_ONCE):
+            self._send()
+
+    def _send(self) -> None:
+        if self._left:  # the last one gives back what was there before
+            self._client.call_async(self._left.pop()).add_done_callback(self._answer)
 
     def __call__(self, driver: Driver) -> bool:
         """All are answered, each second one refused."""
@@ -76,6 +83,7 @@ class Storm:
         result = future.result().result
         self.accepted += result.successful
         self.refused += not result.successful and "must exceed" in result.reason
+        self._send()
 
 
 def _double(name: str, value: float) -> Parameter:
@@ -85,8 +93,8 @@ def _double(name: str, value: float) -> Parameter:
 def parameter_storm() -> Fault:
     """Every valid call is taken, every impossible one refused with its reason, and the outputs go on."""
     storm = Storm()
-    return Fault(f"parameter storm: {STORM} calls at once, half of them impossible", storm.begin, nothing, storm,
-                 within=15.0)
+    return Fault(f"parameter storm: {STORM} calls, {AT_ONCE} at once, half of them impossible", storm.begin,
+                 nothing, storm, within=15.0)
 
 
 def kill_and_restart(rig: Rig, restart: Callable[[], Process]) -> Outcome:
