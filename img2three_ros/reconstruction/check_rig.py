@@ -135,6 +135,8 @@ def _compare(images: Sequence[BagImage], network: PairNetwork, settings: ImageSe
     # Principal points as published, focals free from the start: images hardly show the former.
     free = Known(intrinsics=[camera.intrinsics for camera in cameras], sigma_focal=float("inf"))
     parts = align_parts(pairs, free, masks)
+    if not parts:
+        raise InputError("disconnected", "no two images share anything usable")
     found = [doubts(part.pairs, part.scene) for part in parts]
     notes += [note for _, more in found for note in more]
     misfits = [share for share, _ in found]

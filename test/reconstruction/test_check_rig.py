@@ -75,6 +75,22 @@ def test_a_network_that_does_not_know_the_images_accuses_nobody(monkeypatch, tra
     assert "the network does not know these images" in result.output and "in 3 of 3 instants" in result.output
 
 
+class ScatteredNetwork(DriveNetwork):
+    """Points on the rays of their pixels at depths that no two pairs agree about."""
+
+    def _points(self, event, chance):
+        points = super()._points(event, chance)
+        return points * np.exp(chance.normal(0, 1.5, (*points.shape[:2], 1)))
+
+
+def test_instants_without_a_single_usable_pair_are_told(monkeypatch, trained, tmp_path):
+    monkeypatch.setattr(pointmap_network, "load_pointmap_network", lambda path: ScatteredNetwork(drive()))
+    bag = drive().write(tmp_path / "bag", cameras=["front", "front_left"])
+    result = run(bag, trained, "--instants", 3)
+    assert result.exit_code == 0, (result.output, result.exception)
+    assert "3 of 3 instants could not be aligned: no two images share anything usable" in result.output
+
+
 def test_what_a_recording_does_not_say_cannot_be_judged(trained, tmp_path):
     bag = drive().write(tmp_path / "bag", cameras=["front", "back"], tf=False)
     result = run(bag, trained, "--instants", 3)
