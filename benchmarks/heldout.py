@@ -4,7 +4,7 @@
 
 Eight drives of three instants: other scenes, rigs, speeds and light than each other; the last instant of each is
 measured as ``img2three evaluate`` measures, but depth against every pixel at 3-60 m, not only where LiDAR hits. It is
-the depth network that is measured, without the scene's corrections (``benchmarks/space.py`` measures the scene).
+depth that is measured, without the scene's corrections (``benchmarks/space.py`` measures the scene).
 Takes four minutes on two cores.
 """
 
