@@ -31,7 +31,7 @@ def align_largest(pairs: PairPointmaps, known: Known | None = None,
     while True:
         own = part_of(pairs, images)
         try:
-            return AlignedPart(images, align(own, known_part(known, images), _masks(masks, images)), own)
+            return AlignedPart(images, align(own, known_part(known, images), masks_part(masks or {}, images)), own)
         except ImagesApart as apart:
             kept = _joinable(apart, images)
             if len(kept) < 2:
@@ -47,7 +47,8 @@ def align_parts(pairs: PairPointmaps, known: Known | None = None,
         images = waiting.pop()
         own = part_of(pairs, images)
         try:
-            found.append(AlignedPart(images, align(own, known_part(known, images), _masks(masks, images)), own))
+            scene = align(own, known_part(known, images), masks_part(masks or {}, images))
+            found.append(AlignedPart(images, scene, own))
         except ImagesApart as apart:
             waiting += [tuple(images[number] for number in group) for group in apart.groups if len(group) > 1]
     return sorted(found, key=lambda part: part.images)
@@ -78,5 +79,6 @@ def _joinable(apart: ImagesApart, images: Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(images[number] for group in groups for number in group))
 
 
-def _masks(masks: Mapping[int, Tensor] | None, images: Sequence[int]) -> dict[int, Tensor] | None:
-    return None if masks is None else {new: masks[image] for new, image in enumerate(images) if image in masks}
+def masks_part(masks: Mapping[int, Tensor], images: Sequence[int]) -> dict[int, Tensor]:
+    """The masks of some images, in numbers from 0."""
+    return {new: masks[image] for new, image in enumerate(images) if image in masks}

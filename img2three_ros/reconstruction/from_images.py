@@ -128,7 +128,7 @@ def scene_of(images: Sequence[FittedImage], edges: Sequence[Edge], network: Pair
             else:
                 part = AlignedPart(tuple(range(len(images))), align(pairs, told.known, masks), pairs)
             metres = _metres_of(told.metres, part.images)
-            found = scaled(part.scene, metres, settings.confidence)
+            found = scaled(part, metres, settings.confidence, told.known, masks)
             share, absurd = doubts(part.pairs, part.scene)
     except InputError as error:
         named = ", ".join(f"{number} = {image.path.name}" for number, image in enumerate(images))

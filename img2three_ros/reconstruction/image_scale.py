@@ -3,13 +3,16 @@ of the cameras, the way that odometry measured, a metric network."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..pointmap.clean import valid_pixels
+from ..pointmap.known import Known
+from ..pointmap.priors import OUTLIER
 from ..pointmap.scale import (
     ScaleEstimate,
     combined_scale,
@@ -19,11 +22,15 @@ from ..pointmap.scale import (
 )
 from ..pointmap.scene import AlignedScene
 from ..structures import InputError, Matrix
+from .aligned_parts import AlignedPart, known_part, masks_part
+from .pointmap_placement import USELESS, Trust, scale_doubt, told_ways
 
 MEDIAN_DEPTH = 10.0
 """Units of the median depth in a world that is not metric."""
 
 _DOUBTFUL = 0.25
+_SCALE_IN_DOUBT = 0.1
+"""Relative deviation of the metre from which it is said in the notes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +61,32 @@ class Scaled:
     notes: tuple[str, ...] = ()
 
 
-def scaled(scene: AlignedScene, metres: Metres, confidence: float) -> Scaled:
-    """The scene in metres if anything knows how long they are, else in its own unit. A metric scene keeps its unit.
+def scaled(part: AlignedPart, metres: Metres, confidence: float, known_cameras: Known | None = None,
+           masks: Mapping[int, Tensor] | None = None) -> Scaled:
+    """The scene in metres if anything knows how long they are, else in its own unit. A metric scene keeps its unit,
+    unless what pairs tell of the ways between cameras does not bear the known poses out: then those say no metre.
 
-    confidence: that a pixel needs to count for the median depth. Raises InputError('degenerate_baseline') for a
-    baseline that gives no scale, InputError('no_points') for a scene without a confident pixel.
+    metres: of the images of the part. confidence: that a pixel needs to count for the median depth. known_cameras,
+    masks: of all images, as the alignment took them. Raises InputError('degenerate_baseline') for a baseline that gives
+    no scale, InputError('no_points') for a scene without a confident pixel.
     """
+    scene, masks = part.scene, masks_part(masks or {}, part.images)
     if metres.baseline is not None:
         estimate = _of_baseline(scene, metres.baseline)
-        return _settled(scene, estimate, "the baseline given", metres)
+        doubt = _baseline_doubt(part, estimate.metres, metres.baseline[2], masks)
+        if doubt > USELESS:
+            return _without_metre(scene, metres, confidence, "the baseline given is too short: what pairs tell of the "
+                                  f"ways between cameras is uncertain by {100 * doubt:.0f} % of it")
+        return _settled(scene, estimate, "the baseline given", metres, _doubt_notes(doubt), doubt)
     known, notes = _of_poses(scene, metres)
+    why = ""
     if scene.metric:
-        said = "; ".join(f"{one.source} {100 * (one.metres - 1):+.1f} % off (residual {100 * one.residual:.1f} % of "
-                         f"{one.count} distances)" for one in known)
-        return Scaled(scene, f"metres, from the known poses{': ' + said if said else ''}", known, notes)
+        doubt, why = _poses_doubt(part, known_part(known_cameras, part.images), masks)
+        if not why:
+            said = "; ".join(f"{one.source} {100 * (one.metres - 1):+.1f} % off" for one in known)
+            unit = f"metres, from the known poses (uncertain by {100 * doubt:.1f} %){': ' + said if said else ''}"
+            return Scaled(scene, unit, known, (*notes, *_doubt_notes(doubt)))
+        known, notes = (), ()
     if known:
         best, more = combined_scale(known) if len(known) > 1 else (known[0], ())
         return _settled(scene, best, best.source, metres, (*notes, *more))
@@ -76,17 +95,51 @@ def scaled(scene: AlignedScene, metres: Metres, confidence: float) -> Scaled:
         if found.residual > _DOUBTFUL:
             notes = (*notes, f"the metric network's pairs differ by {100 * found.residual:.0f} % in how long a metre "
                      "is: give a known distance (--baseline)")
-        return _settled(scene, found, "a metric network", metres, notes)
+        return _settled(scene, found, "a metric network", metres, (*notes, why) if why else notes)
+    return _without_metre(scene, metres, confidence, why, notes)
+
+
+def _without_metre(scene: AlignedScene, metres: Metres, confidence: float, why: str,
+                   notes: tuple[str, ...] = ()) -> Scaled:
     own = _median_depth(scene, confidence)
     return Scaled(_stretched(scene, MEDIAN_DEPTH / own, metres.centre, metric=False),
-                  f"arbitrary (not metric: the median depth is {MEDIAN_DEPTH:g}; one known distance between two "
-                  "cameras, --baseline, makes it metres)", (), notes)
+                  f"arbitrary (not metric: the median depth is {MEDIAN_DEPTH:g}; "
+                  f"{why or 'one known distance between two cameras, --baseline, makes it metres'})",
+                  (), (*notes, f"not metric: {why}") if why else notes)
+
+
+def _poses_doubt(part: AlignedPart, known: Known | None, masks: Mapping[int, Tensor]) -> tuple[float, str]:
+    """Relative deviation of the metre of a scene that stands on known poses, and why they say none, if so."""
+    known = known or Known()
+    doubt = scale_doubt(part.pairs, part.scene, known.all_poses(len(part.images)), masks)
+    trust = Trust(known.sigma_rotation, known.sigma_translation)
+    against = sum(trust.contradiction(off) > OUTLIER for off in part.scene.pose_deviation.values())
+    if 2 * against > len(part.scene.pose_deviation):
+        return doubt, (f"the images contradict {against} of the {len(part.scene.pose_deviation)} known poses, which "
+                       "then do not tell how long a metre is")
+    if doubt > USELESS:
+        return doubt, ("the known distances between cameras do not tell how long a metre is: what pairs tell of them "
+                       f"is uncertain by {'all' if np.isinf(doubt) else format(100 * doubt, '.0f') + ' %'} of them")
+    return doubt, ""
+
+
+def _baseline_doubt(part: AlignedPart, scale: float, length: float, masks: Mapping[int, Tensor]) -> float:
+    """How far pairs are off the ways between cameras in the scene, as a share of a known distance; at least."""
+    told, found = told_ways(part.pairs, part.scene, list(part.scene.cameras), masks)
+    return scale * float((((told - found) ** 2).sum(1) / 3.0).mean() ** 0.5) / length if len(told) else 0.0
+
+
+def _doubt_notes(doubt: float) -> tuple[str, ...]:
+    return () if doubt <= _SCALE_IN_DOUBT else (
+        f"the metre is in doubt by {100 * doubt:.0f} %: pairs and known distances between cameras fit badly",)
 
 
 def _settled(scene: AlignedScene, estimate: ScaleEstimate, source: str, metres: Metres,
-             notes: tuple[str, ...] = ()) -> Scaled:
-    unit = (f"metres, from {source} (residual {100 * estimate.residual:.1f} % of {estimate.count} "
-            f"{'pairs' if source == 'a metric network' else 'distances'})")
+             notes: tuple[str, ...] = (), doubt: float | None = None) -> Scaled:
+    quality = (f"residual {100 * estimate.residual:.1f} % of {estimate.count} "
+               f"{'pairs' if source == 'a metric network' else 'distances'}" if doubt is None else
+               f"uncertain by {100 * doubt:.1f} % or more")
+    unit = f"metres, from {source} ({quality})"
     found = replace(estimate, metres=1.0, source=source)
     return Scaled(_stretched(scene, estimate.metres, metres.centre), unit, (found,), notes)
 

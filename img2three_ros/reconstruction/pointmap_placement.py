@@ -152,8 +152,17 @@ def scale_doubt(pairs: PairPointmaps, scene: AlignedScene, known: Sequence[Matri
                 masks: Mapping[int, Tensor]) -> float:
     """Relative standard deviation of the metre: how well the ways between cameras, as pairs tell them, fit the known.
 
-    Every pair tells the way between its cameras in units of its points; the scene tells those units in metres. See
-    ``ways_doubt``: with short baselines and a network that is unsure of them it is large.
+    See ``told_ways`` and ``ways_doubt``: with short baselines and a network that is unsure of them it is large.
+    """
+    # Both orders of a pair come from one look at it: they count once.
+    return ways_doubt(*told_ways(pairs, scene, known, masks), repeats=2)
+
+
+def told_ways(pairs: PairPointmaps, scene: AlignedScene, known: Sequence[Matrix | None],
+              masks: Mapping[int, Tensor]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ways (N, 3) between the cameras of the pairs in use, as the pairs tell them and as they are known to be.
+
+    Every pair tells the way between its cameras in units of its points; the scene tells those units in metres.
     """
     samples = take_samples(pairs, REGISTRATION_SAMPLES, masks)
     registration = register(samples)
@@ -167,8 +176,7 @@ def scale_doubt(pairs: PairPointmaps, scene: AlignedScene, known: Sequence[Matri
         if counts and pose_i is not None and pose_j is not None:
             told.append(metres[i] * relative[edge, :3, 3])
             given.append((inverse(pose_i) @ pose_j)[:3, 3])
-    # Both orders of a pair come from one look at it: they count once.
-    return ways_doubt(np.array(told).reshape(-1, 3), np.array(given).reshape(-1, 3), repeats=2)
+    return np.array(told, dtype=np.float64).reshape(-1, 3), np.array(given, dtype=np.float64).reshape(-1, 3)
 
 
 def ways_doubt(told: NDArray[np.floating], given: NDArray[np.floating], repeats: int = 1) -> float:

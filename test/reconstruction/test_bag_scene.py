@@ -71,7 +71,7 @@ def test_a_calibrated_recording_stands_in_base_link_in_metres(calibrated):
     assert len(result.images) == 12 and result.in_base and result.scene.metric
     assert result.world.startswith("base_link at 17000000")
     assert ("front", "back") not in network.asked and ("front", "front_left") in network.asked
-    assert "from the known poses: camera baselines" in result.unit and "odometry" in result.unit
+    assert "from the known poses (uncertain by " in result.unit and "camera baselines" in result.unit
     assert {scale.source for scale in result.scales} == {"camera baselines", "odometry"}
     for number, image in enumerate(result.images):
         found, truth = result.scene.cameras[number], true_pose(image)
