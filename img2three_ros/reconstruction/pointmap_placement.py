@@ -80,7 +80,7 @@ def place_views(pairs: PairPointmaps, cameras: Sequence[KnownCamera], masks: Map
         try:
             scene = align(part, trust.known(known), own_masks, settings)
         except InputError as error:
-            parts = _joined(part, own_masks, settings)
+            parts = joined_groups(part, own_masks, settings)
             if len(parts) == 1 and len(parts[0]) == len(images):
                 without.update(dict.fromkeys(images, _plain(error)))
                 continue
@@ -125,9 +125,9 @@ def _plain(error: InputError) -> str:
             "disconnected": "no views share anything usable"}.get(error.reason, str(error))
 
 
-def _joined(pairs: PairPointmaps, masks: Mapping[int, Tensor], settings: AlignmentSettings) -> list[list[int]]:
+def joined_groups(pairs: PairPointmaps, masks: Mapping[int, Tensor], settings: AlignmentSettings) -> list[list[int]]:
     """Groups of two images and more that usable pairs join."""
-    sure = {image for image in range(pairs.images) if _has_confidence(pairs, image, masks.get(image))}
+    sure = {image for image in range(pairs.images) if has_confidence(pairs, image, masks.get(image))}
     usable = [edge for edge in pairs.edges if sure >= set(edge)]
     if len(sure) == pairs.images:
         samples = take_samples(pairs, settings.samples, masks)
@@ -137,7 +137,8 @@ def _joined(pairs: PairPointmaps, masks: Mapping[int, Tensor], settings: Alignme
     return [group for group in components(pairs.images, usable) if len(group) > 1]
 
 
-def _has_confidence(pairs: PairPointmaps, image: int, mask: Tensor | None) -> bool:
+def has_confidence(pairs: PairPointmaps, image: int, mask: Tensor | None) -> bool:
+    """Whether any pair is confident of a pixel of an image that its mask leaves."""
     for edge, members in enumerate(pairs.edges):
         for slot, held in enumerate(members, start=1):
             if held == image:
