@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
-ORDER = ("decode", "undistort_resize", "copy", "ego_mask", "align", "encode", "match", "refine", "lift", "reconstruct",
-         "points", "fuse", "decode_grid", "build_messages", "publish", "other")
+ORDER = ("decode", "undistort_resize", "copy", "ego_mask", "align", "encode", "match", "refine", "rematch", "lift",
+         "reconstruct", "points", "fuse", "decode_grid", "build_messages", "publish", "other")
 
 
 def table(rows: list[list[str]]) -> list[str]:

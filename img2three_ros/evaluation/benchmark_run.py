@@ -32,9 +32,9 @@ NAMES = {"undistort": "undistort_resize", "complete": "decode_grid"}
 """Stages that others know by another name than the pipeline."""
 PREPARED = {"undistort", "copy"}
 """Parts of stage ``prepare``; all others are parts of ``reconstruct``."""
-NETWORK = ("encode", "match", "lift", "refine", "decode_grid")
-ORDER = ("decode", "undistort_resize", "copy", "ego_mask", "align", "encode", "match", "refine", "lift", "reconstruct",
-         "points", "fuse", "decode_grid", "build_messages", "publish", "other")
+NETWORK = ("encode", "match", "lift", "refine", "rematch", "decode_grid")
+ORDER = ("decode", "undistort_resize", "copy", "ego_mask", "align", "encode", "match", "refine", "rematch", "lift",
+         "reconstruct", "points", "fuse", "decode_grid", "build_messages", "publish", "other")
 
 
 @dataclass(frozen=True)

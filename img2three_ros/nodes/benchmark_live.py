@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +97,9 @@ def _cpu_by_thread() -> dict[int, float]:
     """Processor seconds of each thread of this process so far, as Linux counts them (proc(5), fields 14 and 15)."""
     found = {}
     for task in Path("/proc/self/task").iterdir():
-        fields = (task / "stat").read_text().rpartition(")")[2].split()
-        found[int(task.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            found[int(task.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return found
 
 
@@ -114,8 +115,10 @@ def _shares(before: Mapping[int, float], after: Mapping[int, float], seconds: fl
 
 
 def _name(thread: int) -> str:
-    comm = Path(f"/proc/self/task/{thread}/comm")
-    return comm.read_text().strip() if comm.exists() else ""
+    try:
+        return Path(f"/proc/self/task/{thread}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _put_away(node: ReconstructionNode) -> None:
