@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from .rig_residuals import CameraResidual, Vector, collected
 
 PLAUSIBLE, SUSPICIOUS, UNKNOWN = "plausible", "suspicious", "cannot be judged"
+_COMMON = 3.0  # limits of motion from which a turn is believed that all cameras share
 _OF_MEDIAN = 1.2533 * 1.4826  # standard error of a median from the median absolute deviation, of normal values
 
 
@@ -83,8 +84,17 @@ def judge(instants: Sequence[Mapping[str, CameraResidual]], cameras: Sequence[st
             continue
         partner = _only_partner(own[camera])
         verdict, reason = _verdict(*found, partner, motions.get(partner or ""), len(instants), limits)
-        verdicts.append(CameraVerdict(camera, verdict, reason, *found))
+        common = _common_turn(found[2], biases[camera], limits) if verdict == PLAUSIBLE else None
+        verdicts.append(CameraVerdict(camera, SUSPICIOUS if common else verdict, common or reason, *found))
     return verdicts
+
+
+def _common_turn(motion: Finding | None, bias: float, limits: Limits) -> str | None:
+    """What to say of a camera that fits the others while all of them move in another direction than published: a turn
+    that they share does not show in overlap. Only far above the limit, where it is no error of depth."""
+    if motion is None or motion.verdict != SUSPICIOUS or motion.size < _COMMON * max(limits.motion, bias):
+        return None
+    return f"{turn_words(motion.value)}, by the direction in which it moves: all cameras together, for they fit"
 
 
 def _findings(values: Mapping[str, Sequence[Vector | None]], limit: float, limits: Limits,

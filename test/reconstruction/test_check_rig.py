@@ -171,6 +171,16 @@ def test_motion_judges_where_nothing_overlaps_but_not_below_its_bias():
     assert silent["b"].reason == "no usable CameraInfo"
 
 
+def test_a_turn_that_all_cameras_share_is_found_by_their_motion():
+    """TF without the rotation into optical axes: overlap cannot see it."""
+    shared = [{name: said((0, 0.1, 0), motion=(0.6, 89, 0.6), others=("x", "y"), bias=2.0) for name in "abc"}] * 4
+    found = verdicts(shared)
+    assert {one.verdict for one in found.values()} == {SUSPICIOUS}
+    assert "all cameras together" in found["a"].reason and "yaw" in found["a"].reason
+    coarse = [{name: said((0, 0.1, 0), motion=(0, 8, 0), others=("x", "y"), bias=3.0) for name in "abc"}] * 4
+    assert {one.verdict for one in verdicts(coarse).values()} == {PLAUSIBLE}
+
+
 @pytest.mark.parametrize(("rotation", "words"), [((2, 0, 0), "up (pitch)"), ((0, 2, 0), "to the right (yaw)"),
                                                  ((0, 0, -2), "counter-clockwise (roll)")])
 def test_turns_in_words_follow_the_optical_frame(rotation, words):
