@@ -25,7 +25,8 @@ class AlignedScene:
         that the geometric mean of the pairs' scales is 0.5; comparable between runs and with other optimisers.
     metric: whether the world's unit is the metre.
     iterations, seconds: of the alignment (wall clock). notes: plain sentences on what limits the result.
-    pose_deviation: image -> (degrees, metres) between the pose that was given and the one that was found.
+    pose_deviation: image -> (degrees, metres) between the pose that was given and the one that was found;
+        their distance is in world units.
     """
 
     cameras: Matrix
@@ -58,6 +59,8 @@ class AlignedScene:
         cameras[:, :3, 3] *= scale
         pairs[:, :3] *= scale
         return replace(self, cameras=cameras, pair_similarity=pairs, metric=metric,
+                       pose_deviation={image: (degrees, scale * off)
+                                       for image, (degrees, off) in self.pose_deviation.items()},
                        depth=tuple((scale * depth).astype(np.float32) for depth in self.depth))
 
     def moved(self, T_new_world: Matrix) -> AlignedScene:

@@ -1,5 +1,7 @@
 """What is made of an aligned scene: metres, matches, a clean cloud."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,10 @@ def scene(truth):
 
 def metres_per_unit(scene, truth):
     return float(np.median((truth.depth[0] / scene.depth[0])[~truth.sky[0]]))
+
+
+def test_deviations_from_given_poses_take_the_unit_of_the_scene(scene):
+    assert replace(scene, pose_deviation={1: (2.0, 0.3)}).rescaled(5.0).pose_deviation == {1: (2.0, 1.5)}
 
 
 def test_every_source_gives_the_same_metre(scene, truth):
