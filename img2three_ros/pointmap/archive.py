@@ -96,4 +96,6 @@ def _known(path: Path, arrays: dict[str, NDArray[np.generic]], name: str, shape:
         return None
     if arrays[name].shape != shape:
         raise InputError("file", f"'{path}': {name} must have the shape {shape}, not {arrays[name].shape}")
+    if not np.issubdtype(arrays[name].dtype, np.floating) and not np.issubdtype(arrays[name].dtype, np.integer):
+        raise InputError("file", f"'{path}': {name} must be numbers, not {arrays[name].dtype}")
     return arrays[name].astype(np.float64)

@@ -39,6 +39,9 @@ class PairPointmaps:
                 raise InputError("shape", f"{name} holds {len(getattr(self, name))} pairs, edges holds {count}")
         if any(i == j or min(i, j) < 0 for i, j in self.edges):
             raise InputError("edges", f"a pair joins two different images, numbered from 0; given: {self.edges}")
+        if self.images > 2 * count:
+            raise InputError("disconnected", f"{count} pairs hold {2 * count} images at most, but one is numbered "
+                             f"{self.images - 1}: images are numbered from 0 without gaps")
         missing = set(range(self.images)) - {image for edge in self.edges for image in edge}
         if missing:
             raise InputError("disconnected", f"no pair holds image {', '.join(map(str, sorted(missing)))}: the "

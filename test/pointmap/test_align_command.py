@@ -87,6 +87,8 @@ def test_wrong_files_are_named_with_what_is_wrong(truth, tmp_path):
     refused({"pred2_conf": arrays["pred2_conf"][:, :7]}, "pred2_conf must have the shape")
     refused({"gt_K": np.eye(3)}, "gt_K must have the shape")
     refused({"edges": np.array([[0, 0]] * 6)}, "two different images")
+    refused({"gt_K": np.full((3, 3, 3), "f")}, "gt_K must be numbers")
+    refused({"edges": np.array([[0, 1]] * 5 + [[0, 30_000_000]])}, "6 pairs hold 12 images at most")
     (tmp_path / "text.npz").write_text("no archive")
     np.save(tmp_path / "single.npy", np.zeros(3))
     for path, match in (("nothing.npz", "no file"), ("text.npz", "no .npz"), ("single.npy", "single array")):
