@@ -21,6 +21,7 @@ from ..structures import InputError
 from .pointmap_config import PATCH, PointmapConfig
 from .pointmap_files import read_weights
 
+_MOST_BLOCKS = 256  # of one kind, or heads of one block, that a file may claim
 _SHOWN = 4  # tensors named in a message
 # Depth and heads of published transformers by their width; others are counted, with 64 channels per head.
 _ENCODERS = {1024: (24, 16), 768: (12, 12)}
@@ -125,12 +126,16 @@ class PublishedWeights:
 
     def _blocks(self, kind: str, width: int, published: Mapping[int, tuple[int, int]]) -> tuple[int, int]:
         """Depth and heads: as the file says, otherwise as published for the width, otherwise counted."""
-        numbers = [int(found[1]) for name in self.tensors if (found := re.match(rf"{kind}_blocks\.(\d+)\.", name))]
+        numbers = [int(match[1]) for name in self.tensors if (match := re.match(rf"{kind}_blocks\.(\d+)\.", name))]
         depth, heads = published.get(width, (max(numbers, default=0) + 1, max(1, width // 64)))
         try:
-            return int(self.options.get(f"{kind}_depth", depth)), int(self.options.get(f"{kind}_num_heads", heads))
-        except (TypeError, ValueError) as error:
-            raise InputError("checkpoint", f"'{self.path}' says of its blocks what is no number: {error}") from error
+            found = (int(self.options.get(f"{kind}_depth", depth)),
+                     int(self.options.get(f"{kind}_num_heads", heads)))
+            if max(found) > _MOST_BLOCKS:
+                raise ValueError(f"{max(found)}, {_MOST_BLOCKS} at most")
+            return found
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError("checkpoint", f"'{self.path}' says of its blocks what is no number of them: {error}") from error
 
     def _image_side(self) -> int:
         given = self.options.get("img_size", 512)

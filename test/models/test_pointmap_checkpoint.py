@@ -258,6 +258,7 @@ def test_constructor_calls_are_parsed() -> None:
 @pytest.mark.parametrize(("changed", "words"), [
     ({"depth_mode": ["linear", -math.inf, math.inf]}, "depth_mode"), ({"conf_mode": ["exp", 0, math.inf]}, "conf_mode"),
     ({"pos_embed": "cosine"}, "rotary"), ({"head_type": "mlp"}, "'mlp'"), ({"enc_depth": "many"}, "no number"),
+    ({"enc_depth": float("inf")}, "no number"), ({"enc_depth": 3000}, "256 at most"),
     ({"enc_num_heads": 5}, "multiple of 4"),
 ])
 def test_networks_of_another_kind_are_refused(tmp_path: Path, changed: dict[str, object], words: str) -> None:
