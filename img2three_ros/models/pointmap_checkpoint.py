@@ -135,7 +135,8 @@ class PublishedWeights:
                 raise ValueError(f"{max(found)}, {_MOST_BLOCKS} at most")
             return found
         except (TypeError, ValueError, OverflowError) as error:
-            raise InputError("checkpoint", f"'{self.path}' says of its blocks what is no number of them: {error}") from error
+            raise InputError("checkpoint", f"'{self.path}' says of its blocks what is no number of them: "
+                             f"{error}") from error
 
     def _image_side(self) -> int:
         given = self.options.get("img_size", 512)
