@@ -63,7 +63,8 @@ def test_what_is_out_of_sight_is_predicted(config):
     found = result.occupancy
     new = (found.state == OCCUPIED) & (fused.state == UNKNOWN)
     assert list(result.timings_ms) == ["prepare", "reconstruct", "points", "fuse", "complete"]
-    assert list(result.parts_ms) == ["undistort", "copy", "ego mask", "align", "encode", "match", "refine", "rematch", "lift"]
+    assert list(result.parts_ms) == ["undistort", "copy", "ego mask", "align", "encode", "match", "refine", "rematch",
+                                     "lift"]
     assert sum(result.parts_ms.values()) <= result.timings_ms["prepare"] + result.timings_ms["reconstruct"]
     assert new.sum() > 500 and (found.centres(new)[:, 0] > 0.0).all()
     assert (found.state[~new] == fused.state[~new]).all()
