@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,7 +18,7 @@ SUCCESS, FAILURE, ERROR = (TransitionCallbackReturn.SUCCESS, TransitionCallbackR
                            TransitionCallbackReturn.ERROR)
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode(LifecycleNode, ABC):
     """Each transition is one method without a return value.
 
     It raises InputError for what the user can put right: the state stays as it was (FAILURE). Anything else is an
@@ -26,37 +27,37 @@ class ManagedNode(LifecycleNode):
 
     _unfinished: threading.Thread | None = None
 
+    @abstractmethod
     def configure(self) -> None:
         """Validate, load, warm up."""
-        raise NotImplementedError
 
+    @abstractmethod
     def activate(self) -> None:
         """Begin to work."""
-        raise NotImplementedError
 
+    @abstractmethod
     def deactivate(self) -> None:
         """Stop working."""
-        raise NotImplementedError
 
+    @abstractmethod
     def clean_up(self) -> None:
         """Let go of what ``configure`` took."""
-        raise NotImplementedError
 
+    @abstractmethod
     def shut_down(self) -> None:
         """Stop whatever runs, from any state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def let_go(self) -> None:
         """After an error: end and forget everything at once, waiting for nothing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transition_failed(self, text: str) -> None:
         """A transition did not succeed, for this reason."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transition_done(self) -> None:
         """A transition succeeded."""
-        raise NotImplementedError
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """unconfigured -> inactive."""
