@@ -72,7 +72,7 @@ def test_every_fault_is_named_with_its_camera_and_remedy(namespace, tmp_path):
 
     text = examine(vehicle, every, tmp_path, "--rig", rig, expected=1)
     vehicle.destroy_node()
-    for words in (("front", "pigeon8"), ("left", "3.0", "behind", "PTP"), ("right_optikal", "no transform connects"),
+    for words in (("front", "pigeon8"), ("left", " 3.", "behind", "PTP"), ("right_optikal", "no transform connects"),
                   ("rear", "nobody publishes", f"did you mean {private}/rear/image"),
                   ("images are 160x96, CameraInfo says 80x48",),
                   ("/tf_static", "QoS", "does not fit", "transient local"),
