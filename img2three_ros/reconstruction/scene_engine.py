@@ -37,8 +37,9 @@ from .scene_memory import (
     padded_size,
 )
 from .scene_refinement import Estimate, Refiner
-from .scene_rematch import rematched
+from .scene_rematch import Rematcher
 from .scene_space import SpaceBuilder, SpaceView
+from .scene_sweep import Asked, MatchSource
 from .sources import Source, choose_sources, parallax_notes
 from .timing import StageTimer
 from .views import Geometry, PreparedFrame, View
@@ -73,6 +74,7 @@ class SceneEngine:
         self.encode = SceneEncoder(self.network, runtime, device)
         self.ego_mask = EgoMask()
         self._memory = SceneMemory()
+        self.rematch = Rematcher(device)
         self.space: SpaceBuilder | None = None
         self.refine: Refiner | None = None
         if config.space:
@@ -123,7 +125,7 @@ class SceneEngine:
                 found = self.refine(frame, found)
         if self.config.rematch:
             with timer.stage("rematch"):
-                found = {reference.view.name: self._rematched(frame, reference, found) for reference in references}
+                found = self.rematch([self._asked(frame, reference, found) for reference in references])
         views = [SpaceView(found[view.name].depth(self.config), found[view.name].lifted, found[view.name].size)
                  for view in frame.views]
         for view in views:
@@ -136,10 +138,11 @@ class SceneEngine:
         return Geometry(tuple(view.depth for view in views), (*notes, *self.encode.troubles), space,
                         timer.milliseconds)
 
-    def _rematched(self, frame: PreparedFrame, reference: _Reference, found: Mapping[str, Estimate]) -> Estimate:
-        sources = [(self._memory.of(source.frame, source.view).pyramid.fine, source.T_source_reference)
+    def _asked(self, frame: PreparedFrame, reference: _Reference, found: Mapping[str, Estimate]) -> Asked:
+        sources = [MatchSource(self._memory.of(source.frame, source.view), source.T_source_reference,
+                               source.view.name if source.frame.stamp == frame.stamp else "")
                    for source in reference.sources]
-        return rematched(found[reference.view.name], self._memory.of(frame, reference.view).pyramid.fine, sources)
+        return Asked(found[reference.view.name], self._memory.of(frame, reference.view), sources)
 
     def _encode(self, frame: PreparedFrame, views: Sequence[View]) -> list[Features]:
         """Features (1, C, h, w) of each view; the part that is matched is remembered."""

@@ -34,8 +34,8 @@ class RememberedView:
     """A view of an earlier frame, or of this one, without its image.
 
     T_base_camera: (4, 4). grid_intrinsics: (3, 3) of every fourth pixel. pyramid: grey images at two scales. matching:
-    features (1, C, h, w) for other views to be matched with. inverse_depth, trusted: (h, w) of every fourth pixel,
-    empty before the view was reconstructed.
+    features (1, C, h, w) for other views to be matched with. inverse_depth, confidence, trusted: (h, w) of every fourth
+    pixel, empty before the view was reconstructed.
     """
 
     T_base_camera: Matrix
@@ -43,6 +43,7 @@ class RememberedView:
     pyramid: Pyramid
     matching: Features | None = None
     inverse_depth: Tensor = field(default_factory=lambda: torch.zeros(0))
+    confidence: Tensor = field(default_factory=lambda: torch.zeros(0))
     trusted: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
 
     @staticmethod
@@ -55,6 +56,7 @@ class RememberedView:
         """Remember the depth of this view."""
         grid = (slice(None, None, _GRID), slice(None, None, _GRID))
         self.inverse_depth = depth.depth[grid].clamp(min=0.1).reciprocal()
+        self.confidence = depth.confidence[grid].clone()
         sure = (depth.confidence > _TRUSTED_CONFIDENCE) & (depth.sigma < _TRUSTED_SIGMA)
         self.trusted = (depth.valid & sure)[grid].clone()
 

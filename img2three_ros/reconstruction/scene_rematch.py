@@ -1,9 +1,7 @@
-"""Matching once more along the surfaces that were found: the last refinement of engine ``scene``.
+"""Matching once more with what the networks found as the expectation: the last refinement of engine ``scene``.
 
-The networks say where a surface is to within some percent; the images themselves say it to a fraction of that. So each
-view is compared with its sources at a few depths around the estimate, as far as its own uncertainty reaches: windows of
-grey images (zero-mean normalised cross-correlation, indifferent to exposure) that lie on the estimated surface, slanted
-or not. Nothing here is learned from images, so it is right on any camera. Where nothing matches - moving things, blank
+Networks know what streets look like, images where surfaces are: ``scene_sweep`` finds the most likely surface given
+both. Nothing here is learned from images, so it is right on any camera. Where nothing matches - moving things, blank
 walls, glass - the estimate stays as it was.
 
 How sure the result is follows from a few clues by linear functions, fitted on simulated drives
@@ -12,8 +10,8 @@ How sure the result is follows from a few clues by linear functions, fitted on s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,140 +20,110 @@ from torch.nn import functional
 from ..geometry.plane_sweep import PairWarp
 from ..models.depth_refinement import Correction
 from ..models.scene_network import STRIDE
-from ..structures import Matrix
 from .scene_refinement import Estimate
-from .sweep_confidence import parallax
-from .sweep_cost import BestSources, Level, WindowStatistics, box_sum, correlate
+from .scene_sweep import Asked, ExpectantSweep, Match
+from .sweep_confidence import OtherDepth, agreement, parallax
 
+_LEAST_MOVED, _MOST_MOVED, _LEAST_CHANGE = 0.05, 8.0, 0.01
 
-@dataclass(frozen=True)
-class Look:
-    """Depths around the estimate. steps: to either side; unit: between two, in scales of the estimate's error, limited
-    to ``nearest`` .. ``farthest`` in log depth."""
-
-    steps: int
-    unit: float
-    nearest: float
-    farthest: float
-
-
-LOOKS = (Look(3, 0.9, 0.01, 0.06), Look(2, 0.35, 0.005, 0.025))
-"""The second is finer, around what the first one found."""
-
-_WINDOW, _AROUND = 2, 2
-"""Half sides, pixels: of a window, and of the square over which scores are averaged."""
-_TEMPERATURE = 0.06
-_NO_MATCH, _MATCH = 0.35, 0.65
-"""Scores up to which nothing is corrected, and from which the correction counts in full."""
-_LEAST_MOVED, _MOST_MOVED, _LEAST_SPREAD = 0.05, 8.0, 0.003
-
-SCALE_WEIGHTS = (0.6142, 1.328, 2.9707, -0.3399, -0.2064, 1.0561, -0.6195)
-SPREAD_WEIGHTS = (-1.2653, 0.7143, 2.8095, -0.9217, -0.2841, 0.9416, -0.5679)
+SCALE_WEIGHTS = (0.5563, 1.4385, -0.3102, -0.8389, -0.1037, -0.4815, 0.0693, 0.0624, 0.3270)
+SPREAD_WEIGHTS = (-0.2372, 0.9273, -0.6198, -0.7066, -0.2013, -0.4920, 0.1184, -0.0205, -0.0689)
 """Of ``scale_clues``: for the expected error of log depth, and for that of depth within 25 % of the truth."""
-CONFIDENCE_WEIGHTS = (-0.2572, 1.1446, -2.0026, 1.1306, 0.0402, -0.2569, -0.5156, -0.735)
+CONFIDENCE_WEIGHTS = (-0.9162, 0.8959, -0.0116, -0.1388, 0.7289, 1.1074, 0.0302, -0.0873, 1.0216, -1.4896)
 """Of ``confidence_clues``: for the logit of the probability that depth is within 25 % of the truth."""
 
 
-@dataclass(frozen=True, eq=False)
-class Match:
-    """What matching says, (h, w) each at the scale of the matched images.
+class Rematcher:
+    """Corrects the estimates of an instant. Not thread-safe."""
 
-    shift: correction of log depth, already weighed by ``trust``, 0..1, by which all clues count. score: ZNCC 0..1 at
-    the best depth. spread: standard deviation of log depth, by scores and estimate. moved: ``parallax``. at_end: 1
-    where the best depth is the nearest or farthest that was tried.
-    """
+    def __init__(self, device: torch.device) -> None:
+        self._sweep = ExpectantSweep(device)
 
-    shift: Tensor
-    trust: Tensor
-    score: Tensor
-    spread: Tensor
-    moved: Tensor
-    at_end: Tensor
-
-
-def rematched(estimate: Estimate, reference: Level, sources: Sequence[tuple[Level, Matrix]]) -> Estimate:
-    """The estimate of a view, corrected by matching its image with sources: images and ``T_source_reference`` (4, 4).
-    Without any, only how sure it is is said anew."""
-    block = estimate.view.size[0] // reference.size[0]
-    log_depth, log_scale, logit = (functional.avg_pool2d(values[None, None], block)[0, 0] for values in (
-        estimate.log_depth, estimate.log_scale, estimate.confidence))
-    found = match(log_depth, log_scale, reference, sources)
-    about_scale, about_confidence = scale_clues(found, log_scale), confidence_clues(found, logit)
-    change = torch.stack((found.shift, _linear(SCALE_WEIGHTS, about_scale) - log_scale,
-                          _linear(CONFIDENCE_WEIGHTS, about_confidence) - logit,
-                          _linear(SPREAD_WEIGHTS, about_scale) - log_scale))
-    return _corrected(estimate, torch.where(change.isfinite().all(0), change, 0.0), block)
-
-
-def match(log_depth: Tensor, log_scale: Tensor, reference: Level, sources: Sequence[tuple[Level, Matrix]]) -> Match:
-    """log_depth, log_scale: (h, w) of the reference's image, the latter of the expected error (Laplace) of the former.
-    The result of the last look, its shift the sum of all."""
-    nothing = torch.zeros_like(log_depth)
-    found = Match(nothing, nothing, nothing, torch.ones_like(nothing), nothing, nothing)
-    if not sources:
+    def __call__(self, views: Sequence[Asked]) -> dict[str, Estimate]:
+        """Estimates by camera; those without sources as they were."""
+        found = {asked.estimate.view.name: asked.estimate for asked in views}
+        matches = self.matches(views)
+        for asked in views:
+            name = asked.estimate.view.name
+            if name in matches:
+                found[name] = _corrected(asked, matches[name], consistency(asked, matches, found))
         return found
-    warps = [(source, PairWarp.between(pose, reference.intrinsics, reference.size, source.intrinsics, source.size))
-             for source, pose in sources]
-    windows, scale, shift = WindowStatistics(reference, _WINDOW, 1), log_scale.exp(), nothing
-    for look in LOOKS:
-        found = _look_around(log_depth + shift, scale, look, windows, reference, warps)
-        shift = shift + found.shift
-    return replace(found, shift=shift)
+
+    def matches(self, views: Sequence[Asked]) -> dict[str, Match]:
+        """By camera, of the views that have sources."""
+        sizes: dict[tuple[int, int], list[Asked]] = {}
+        for asked in views:
+            if asked.sources:
+                sizes.setdefault(asked.level.size, []).append(asked)
+        return {asked.estimate.view.name: match for group in sizes.values()
+                for asked, match in zip(group, self._sweep(group), strict=True)}
 
 
-def scale_clues(found: Match, log_scale: Tensor) -> Tensor:
-    """(7, h, w) what the logarithm of the expected error is a linear function of."""
-    moved, spread = _logarithms(found)
-    return torch.stack((torch.ones_like(moved), log_scale, found.trust, found.trust * found.score, found.trust * moved,
-                        found.trust * spread, found.trust * log_scale))
+def consistency(asked: Asked, matches: Mapping[str, Match], estimates: Mapping[str, Estimate],
+                ) -> tuple[Tensor, Tensor]:
+    """``agreement`` (h, w) of a view's match with the depth of its sources: those of this instant as they are now
+    (``matches``; how sure, by ``estimates``), earlier ones as they were given out."""
+    inverse_depth = torch.exp(-matches[asked.estimate.view.name].log_depth[::2, ::2])
+    others = []
+    for source in asked.sources:
+        known, sure = source.seen.inverse_depth, source.seen.confidence
+        if source.camera in matches:
+            known = torch.exp(-matches[source.camera].log_depth[::2, ::2])
+            sure = torch.sigmoid(functional.avg_pool2d(estimates[source.camera].confidence[None, None], 4)[0, 0])
+        if known.numel():
+            size = (int(known.shape[0]), int(known.shape[1]))
+            warp = PairWarp.between(source.T_source_reference, asked.reference.grid_intrinsics,
+                                    (int(inverse_depth.shape[0]), int(inverse_depth.shape[1])),
+                                    source.seen.grid_intrinsics, size)
+            others.append(OtherDepth(known, sure, warp))
+    support, conflict = (functional.interpolate(values[None, None], scale_factor=2.0, mode="bilinear",
+                                                align_corners=False)[0, 0]
+                         for values in agreement(inverse_depth, others))
+    return support, conflict
 
 
-def confidence_clues(found: Match, logit: Tensor) -> Tensor:
-    """(8, h, w) what the logit of the confidence is a linear function of."""
-    moved, spread = _logarithms(found)
-    return torch.stack((torch.ones_like(moved), logit, found.trust, found.trust * found.score, found.trust * moved,
-                        found.trust * logit, found.trust * spread, found.trust * found.at_end))
+def scale_clues(asked: Asked, match: Match, log_scale: Tensor) -> Tensor:
+    """(9, h, w) what the logarithm of the expected error is a linear function of. log_scale: (h, w) by the networks."""
+    level = asked.level
+    moved = parallax(torch.exp(-match.log_depth), [(source.warp(level), source.seen.pyramid.fine.size)
+                                                   for source in asked.sources])
+    moved = torch.log(moved.clamp(_LEAST_MOVED, _MOST_MOVED))
+    change = torch.log((match.log_depth - asked.shrunk(asked.estimate.log_depth)).abs() + _LEAST_CHANGE)
+    return torch.stack((torch.ones_like(moved), log_scale, match.trust, match.trust * match.score, match.trust * moved,
+                        match.trust * log_scale, change, _logit(match.peak), match.near + match.far))
 
 
-def _look_around(log_depth: Tensor, scale: Tensor, look: Look, windows: WindowStatistics, reference: Level,
-                 sources: Sequence[tuple[Level, PairWarp]]) -> Match:
-    unit = (look.unit * scale).clamp(look.nearest, look.farthest)
-    steps = torch.arange(-look.steps, look.steps + 1, dtype=scale.dtype, device=scale.device).reshape(-1, 1, 1)
-    shifts = steps * unit
-    inverse_depth = torch.exp(-(log_depth + shifts))
-    best = BestSources(tuple(shifts.shape), scale.device)
-    for source, warp in sources:
-        best.add(correlate(windows, source, warp, inverse_depth))
-    score = best.score()
-    seen = (score > -1.0).all(0) & (reference.usable[0, 0] > 0.5)
-    around = box_sum(torch.ones_like(scale)[None, None], _AROUND)
-    score = (box_sum(score.clamp(min=0.0)[None], _AROUND) / around)[0]
-    share = torch.softmax(score / _TEMPERATURE - shifts.abs() / scale, 0)
-    winner = share.argmax(0, keepdim=True)
-    near = share * ((steps + look.steps - winner).abs() <= 1.0)  # between the best depth and its neighbours
-    shift = (near * shifts).sum(0) / near.sum(0)
-    reached = score.gather(0, winner)[0]
-    trust = ((reached - _NO_MATCH) / (_MATCH - _NO_MATCH)).clamp(0.0, 1.0) * seen
-    spread = (share * (shifts - shift).square()).sum(0).sqrt()
-    moved = parallax(torch.exp(-log_depth), [(warp, source.size) for source, warp in sources])
-    at_end = ((winner == 0) | (winner == 2 * look.steps))[0].to(scale.dtype)
-    return Match(trust * shift, trust, reached, spread, moved, at_end)
+def confidence_clues(match: Match, logit: Tensor, support: Tensor, conflict: Tensor) -> Tensor:
+    """(10, h, w) what the logit of the confidence is a linear function of. logit: (h, w) by the networks; support,
+    conflict: ``consistency``."""
+    return torch.stack((torch.ones_like(logit), logit, _logit(match.peak), match.score, match.matched, match.surface,
+                        match.near, match.far, support, conflict))
 
 
-def _logarithms(found: Match) -> tuple[Tensor, Tensor]:
-    return (torch.log(found.moved.clamp(_LEAST_MOVED, _MOST_MOVED)), torch.log(found.spread.clamp(min=_LEAST_SPREAD)))
+def _logit(probability: Tensor) -> Tensor:
+    return torch.logit(probability, eps=0.002)
 
 
 def _linear(weights: Sequence[float], clues: Tensor) -> Tensor:
     return torch.einsum("k,khw->hw", clues.new_tensor(weights), clues)
 
 
-def _corrected(estimate: Estimate, change: Tensor, block: int) -> Estimate:
-    """change: (4, h, w) of every ``block`` x ``block`` pixels: of log depth, log scale and logit, and from log scale
-    to log spread."""
+def _corrected(asked: Asked, match: Match, agreed: tuple[Tensor, Tensor]) -> Estimate:
+    estimate = asked.estimate
+    log_scale, logit = asked.shrunk(estimate.log_scale), asked.shrunk(estimate.confidence)
+    about_scale = scale_clues(asked, match, log_scale)
+    change = torch.stack((match.log_depth - asked.shrunk(estimate.log_depth),
+                          _linear(SCALE_WEIGHTS, about_scale) - log_scale,
+                          _linear(CONFIDENCE_WEIGHTS, confidence_clues(match, logit, *agreed)) - logit,
+                          _linear(SPREAD_WEIGHTS, about_scale) - log_scale))
+    return _applied(estimate, torch.where(change.isfinite().all(0), change, 0.0), asked.level.size)
+
+
+def _applied(estimate: Estimate, change: Tensor, size: tuple[int, int]) -> Estimate:
+    """change: (4, h, w) at ``size``: of log depth, log scale and logit, and from log scale to log spread."""
     height, width = estimate.view.size
-    full = functional.interpolate(change[None], scale_factor=float(block), mode="bilinear", align_corners=False)
-    full = functional.pad(full, (0, width - full.shape[3], 0, height - full.shape[2]))
+    full = functional.interpolate(change[None], scale_factor=float(height // size[0]), mode="bilinear",
+                                  align_corners=False)
     rows, columns = estimate.lifted.log_depth.shape
     padded = functional.pad(full, (0, STRIDE * columns - width, 0, STRIDE * rows - height))
     lifted = Correction(*functional.avg_pool2d(padded[:, :3], STRIDE)[0]).applied(estimate.lifted)
