@@ -26,10 +26,10 @@ from .sweep_confidence import OtherDepth, agreement, parallax
 
 _LEAST_MOVED, _MOST_MOVED, _LEAST_CHANGE = 0.05, 8.0, 0.01
 
-SCALE_WEIGHTS = (0.5563, 1.4385, -0.3102, -0.8389, -0.1037, -0.4815, 0.0693, 0.0624, 0.3270)
-SPREAD_WEIGHTS = (-0.2372, 0.9273, -0.6198, -0.7066, -0.2013, -0.4920, 0.1184, -0.0205, -0.0689)
+SCALE_WEIGHTS = (0.5430, 1.4266, -0.3519, -0.8549, -0.1060, -0.4951, 0.0716, 0.0627, 0.2694)
+SPREAD_WEIGHTS = (-0.2169, 0.9206, -0.5996, -0.7068, -0.2018, -0.4830, 0.1174, -0.0261, -0.0571)
 """Of ``scale_clues``: for the expected error of log depth, and for that of depth within 25 % of the truth."""
-CONFIDENCE_WEIGHTS = (-0.9162, 0.8959, -0.0116, -0.1388, 0.7289, 1.1074, 0.0302, -0.0873, 1.0216, -1.4896)
+CONFIDENCE_WEIGHTS = (-1.0194, 0.8989, -0.0091, -0.1410, 0.7195, 1.1944, 0.1115, -0.0389, 1.0269, -1.4946)
 """Of ``confidence_clues``: for the logit of the probability that depth is within 25 % of the truth."""
 
 

@@ -35,11 +35,19 @@ _NAT = 0.3
 _ALONE = 0.5
 """What the score of a source counts where no other sees the surface, so that nobody can say it matches by chance."""
 _LEAST_SCALE = 0.03
+_CHUNK = 8
+"""Planes that are matched together."""
+_MARGIN = 8
+"""Rows around what is wanted that windows touch."""
 _WINDOW = 2
 """Half side of a window, pixels of the matched images."""
-_LOOKS = (((-0.5, -0.25, 0.0, 0.25, 0.5), 0.08), ((-0.15, 0.0, 0.15), 0.08))
-"""Planes around the surface found so far, and the cost of a squared plane of leaving it."""
+_LOOKS = ((-0.4, 0.0, 0.4), (-0.15, 0.0, 0.15))
+"""Planes around the surface found so far."""
+_STIFFNESS = 0.08
+"""Cost of leaving it by one plane, squared."""
 _AROUND, _SAME_SURFACE = 2, 1.5
+_EDGE = 2
+"""Reach of a depth edge, in every second pixel."""
 _NO_MATCH, _MATCH = 0.1, 0.4
 """Scores up to which the estimate stays, and from which it is replaced."""
 
@@ -106,8 +114,7 @@ class ExpectantSweep:
 
     def __call__(self, group: Sequence[Asked]) -> list[Match]:
         """A match of each view, which all have sources and images of one size."""
-        volumes = [self._disagreement(asked) for asked in group]
-        costs = [self._expected(asked, volume.clone()) for asked, volume in zip(group, volumes, strict=True)]
+        volumes, costs = zip(*(self._costs(asked) for asked in group), strict=True)
         guides = torch.stack([asked.level.image[0, 0, ::2, ::2] for asked in group])
         aggregated = semi_global(costs, guides, _SMOOTHNESS, self._workspace)
         found = []
@@ -120,26 +127,37 @@ class ExpectantSweep:
             found.append(self._refined(asked, number, peak, matched))
         return found
 
-    def _disagreement(self, asked: Asked) -> Tensor:
-        """Cost 0..1 (D, h, w) of each plane by images alone, on every second pixel; 1 where no source sees it."""
+    def _costs(self, asked: Asked) -> tuple[Tensor, Tensor]:
+        """Cost (D, h, w) of each plane on every second pixel: 0..1 by images alone, and with all that is expected."""
+        height, width = asked.level.size
+        ground = GroundPrior(asked.estimate.view, asked.level.intrinsics, self.planes, (height // 2, width // 2))
+        alone = self._disagreement(asked, ground.wanted)
+        return alone, ground.add_to(alone + self._surprise(asked))
+
+    def _disagreement(self, asked: Asked, wanted: Tensor) -> Tensor:
+        """1 where no source sees a plane; anything in 0..1 in rows that are not wanted (D, h)."""
         level = asked.level
+        height, width = level.size
         windows = WindowStatistics(level, _WINDOW, 2)
-        best = BestSources((len(self.planes), level.size[0] // 2, level.size[1] // 2), self.planes.device)
+        best = BestSources((len(self.planes), height // 2, width // 2), self.planes.device)
+        rows = [_rows(wanted[begin:begin + _CHUNK], height) for begin in range(0, len(self.planes), _CHUNK)]
         for source in asked.sources:
             warp = source.warp(level)
-            rows, columns = warp.seen(self.planes, margin=12)
-            if rows.stop == rows.start:
-                continue
-            score = correlate(windows.window(rows, columns), source.seen.pyramid.fine, warp.window(rows, columns),
-                              self.planes.reshape(-1, 1, 1))
-            best.add(score, slice(rows.start // 2, rows.stop // 2), slice(columns.start // 2, columns.stop // 2))
+            for index, (top, bottom) in enumerate(rows):
+                chunk = slice(_CHUNK * index, _CHUNK * (index + 1))
+                seen = warp.seen(self.planes[chunk], margin=12)
+                part = slice(max(top, seen[0].start), min(bottom, seen[0].stop)), seen[1]
+                if part[0].stop <= part[0].start:
+                    continue
+                score = correlate(windows.window(*part), source.seen.pyramid.fine, warp.window(*part),
+                                  self.planes[chunk].reshape(-1, 1, 1))
+                best.add(score, slice(part[0].start // 2, part[0].stop // 2),
+                         slice(part[1].start // 2, part[1].stop // 2), chunk)
         score = best.score().clamp_(min=0.0)
         return torch.where(best.second > -1.0, score, _ALONE * score).neg_().add_(1.0)
 
-    def _expected(self, asked: Asked, cost: Tensor) -> Tensor:
-        """Cost (D, h, w), changed in place, with that of what the networks and the ground make unlikely."""
-        level = asked.level
-        GroundPrior(asked.estimate.view, level.intrinsics, self.planes, (cost.shape[1], cost.shape[2])).add_to(cost)
+    def _surprise(self, asked: Asked) -> Tensor:
+        """Cost (D, h, w) of what the networks make unlikely; 0 of the likeliest plane."""
         log_depth, scale = (asked.shrunk(values)[::2, ::2] for values in (asked.estimate.log_depth,
                                                                         asked.estimate.log_scale))
         plane = -self.planes.log().reshape(-1, 1, 1)
@@ -147,20 +165,20 @@ class ExpectantSweep:
         scale = torch.maximum(scale.exp().clamp(min=_LEAST_SCALE), 0.5 * spacing)
         likely = (1.0 - _SURPRISE) * torch.exp(-(plane - log_depth).abs() / scale) / (2.0 * scale)
         surprise = -torch.log(likely + _SURPRISE / (plane[0] - plane[-1])).nan_to_num(0.0)
-        return cost.add_(surprise - surprise.amin(0), alpha=_NAT)
+        return _NAT * (surprise - surprise.amin(0))
 
     def _refined(self, asked: Asked, number: Tensor, peak: Tensor, matched: Tensor) -> Match:
         """The surface at the scale of the matched image. All (h, w) of every second pixel."""
         level = asked.level
         guide = level.image[0, 0]
-        support = surface_support(number)
-        number, peak, matched, support = upsample(torch.stack((number, peak, matched, support)), number,
-                                                  guide[::2, ::2], guide, 0.0)
+        clues = torch.stack((number, peak, matched, surface_support(number),
+                             *discontinuity(inverse_depth_at(number, self.planes), _EDGE)))
+        number, peak, matched, support, near, far = upsample(clues, number, guide[::2, ::2], guide, 0.0)
         windows = WindowStatistics(level, _WINDOW, 1)
         sources = [(source.seen.pyramid.fine, source.warp(level)) for source in asked.sources]
         score = torch.zeros_like(number)
-        for offsets, stiffness in _LOOKS:
-            number, score = rematch(number, windows, sources, self.planes, offsets, stiffness)
+        for offsets in _LOOKS:
+            number, score = rematch(number, windows, sources, self.planes, offsets, _STIFFNESS)
             number = smooth(number, peak * score, guide, _AROUND, _SAME_SURFACE)
         inverse_depth = inverse_depth_at(number, self.planes)
         before = asked.shrunk(asked.estimate.log_depth)
@@ -169,6 +187,14 @@ class ExpectantSweep:
         found = torch.where(number < 0.5, torch.maximum(found, before), found)  # planes end here, the world does not
         found = torch.where(number > last - 0.5, torch.minimum(found, before), found)
         trust = ((score - _NO_MATCH) / (_MATCH - _NO_MATCH)).clamp(0.0, 1.0) * (level.usable[0, 0] > 0.5)
-        near, far = discontinuity(inverse_depth)
         log_depth = torch.where(trust > 0.0, torch.lerp(before, found, trust), before)
         return Match(log_depth, trust, score, peak, matched, support, near, far)
+
+
+def _rows(wanted: Tensor, height: int) -> tuple[int, int]:
+    """First and one past the last row of the image that any of these planes (N, h) is wanted in, with a margin."""
+    rows = torch.nonzero(wanted.any(0))
+    if len(rows) == 0:
+        return 0, 0
+    first, last = 2 * int(rows[0]), 2 * int(rows[-1])
+    return max(0, first - _MARGIN) // 4 * 4, min(height, -(-(last + _MARGIN) // 4) * 4)

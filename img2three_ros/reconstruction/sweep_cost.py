@@ -159,9 +159,10 @@ class BestSources:
         self.first = torch.full(shape, -1.0, device=device)
         self.second = torch.full(shape, -1.0, device=device)
 
-    def add(self, score: Tensor, rows: slice = slice(None), columns: slice = slice(None)) -> None:
-        """Take in one source's scores (N, h, w) of these rows and columns; -1 = not seen."""
-        first, second = self.first[:, rows, columns], self.second[:, rows, columns]
+    def add(self, score: Tensor, rows: slice = slice(None), columns: slice = slice(None),
+            planes: slice = slice(None)) -> None:
+        """Take in one source's scores (N, h, w) of these rows, columns and planes; -1 = not seen."""
+        first, second = self.first[planes, rows, columns], self.second[planes, rows, columns]
         second.copy_(torch.maximum(second, torch.minimum(first, score)))
         first.copy_(torch.maximum(first, score))
 
