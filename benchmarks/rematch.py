@@ -48,8 +48,8 @@ ODOMETRY_ERROR, CALIBRATION_ERRORS = 0.01, (0.0, 0.3, 0.1, 0.2, 0.0)
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """Of one view, (N,) each: log of the true depth, of the networks' depth and of the matched one; clues, (9, N) and
-    (10, N); and the logit of confidence by the networks."""
+    """Of one view, (N,) each: log of the true depth, of the networks' depth and of the matched one; clues, (7, N) each;
+    and the logit of confidence by the networks."""
 
     truth: Tensor
     before: Tensor

@@ -26,10 +26,10 @@ from .sweep_confidence import OtherDepth, agreement, parallax
 
 _LEAST_MOVED, _MOST_MOVED, _LEAST_CHANGE = 0.05, 8.0, 0.01
 
-SCALE_WEIGHTS = (0.5430, 1.4266, -0.3519, -0.8549, -0.1060, -0.4951, 0.0716, 0.0627, 0.2694)
-SPREAD_WEIGHTS = (-0.2169, 0.9206, -0.5996, -0.7068, -0.2018, -0.4830, 0.1174, -0.0261, -0.0571)
+SCALE_WEIGHTS = (1.1971, 1.4695, -0.4705, -0.7252, -0.0904, -0.4956, 0.1064)
+SPREAD_WEIGHTS = (-0.4952, 0.9006, -0.5878, -0.6477, -0.1990, -0.4616, 0.1015)
 """Of ``scale_clues``: for the expected error of log depth, and for that of depth within 25 % of the truth."""
-CONFIDENCE_WEIGHTS = (-1.0194, 0.8989, -0.0091, -0.1410, 0.7195, 1.1944, 0.1115, -0.0389, 1.0269, -1.4946)
+CONFIDENCE_WEIGHTS = (-0.9944, 0.8937, -0.1417, 0.7233, 1.1185, 1.0275, -1.4783)
 """Of ``confidence_clues``: for the logit of the probability that depth is within 25 % of the truth."""
 
 
@@ -83,25 +83,20 @@ def consistency(asked: Asked, matches: Mapping[str, Match], estimates: Mapping[s
 
 
 def scale_clues(asked: Asked, match: Match, log_scale: Tensor) -> Tensor:
-    """(9, h, w) what the logarithm of the expected error is a linear function of. log_scale: (h, w) by the networks."""
+    """(7, h, w) what the logarithm of the expected error is a linear function of. log_scale: (h, w) by the networks."""
     level = asked.level
     moved = parallax(torch.exp(-match.log_depth), [(source.warp(level), source.seen.pyramid.fine.size)
                                                    for source in asked.sources])
     moved = torch.log(moved.clamp(_LEAST_MOVED, _MOST_MOVED))
     change = torch.log((match.log_depth - asked.shrunk(asked.estimate.log_depth)).abs() + _LEAST_CHANGE)
     return torch.stack((torch.ones_like(moved), log_scale, match.trust, match.trust * match.score, match.trust * moved,
-                        match.trust * log_scale, change, _logit(match.peak), match.near + match.far))
+                        match.trust * log_scale, change))
 
 
 def confidence_clues(match: Match, logit: Tensor, support: Tensor, conflict: Tensor) -> Tensor:
-    """(10, h, w) what the logit of the confidence is a linear function of. logit: (h, w) by the networks; support,
+    """(7, h, w) what the logit of the confidence is a linear function of. logit: (h, w) by the networks; support,
     conflict: ``consistency``."""
-    return torch.stack((torch.ones_like(logit), logit, _logit(match.peak), match.score, match.matched, match.surface,
-                        match.near, match.far, support, conflict))
-
-
-def _logit(probability: Tensor) -> Tensor:
-    return torch.logit(probability, eps=0.002)
+    return torch.stack((torch.ones_like(logit), logit, match.score, match.matched, match.surface, support, conflict))
 
 
 def _linear(weights: Sequence[float], clues: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from ..models.semi_global import Smoothness, Workspace, semi_global
 from ..structures import Matrix
 from .scene_memory import RememberedView
 from .scene_refinement import Estimate
-from .sweep_confidence import discontinuity, probability_near, surface_support
+from .sweep_confidence import surface_support
 from .sweep_cost import BestSources, Level, WindowStatistics, correlate
 from .sweep_prior import GroundPrior
 from .sweep_refinement import inverse_depth_at, rematch, smooth, sub_plane_minimum, upsample
@@ -46,8 +46,6 @@ _LOOKS = ((-0.4, 0.0, 0.4), (-0.15, 0.0, 0.15))
 _STIFFNESS = 0.08
 """Cost of leaving it by one plane, squared."""
 _AROUND, _SAME_SURFACE = 2, 1.5
-_EDGE = 2
-"""Reach of a depth edge, in every second pixel."""
 _NO_MATCH, _MATCH = 0.1, 0.4
 """Scores up to which the estimate stays, and from which it is replaced."""
 
@@ -91,18 +89,14 @@ class Match:
     """What matching says, (h, w) each at the scale of the matched image.
 
     log_depth: of the surface that was found; the estimate's by 1 - ``trust`` (0..1), all of it where nothing matches.
-    score: ZNCC 0..1 of the last look. peak: probability of depth within 25 % of the surface, by aggregated costs.
-    matched: ZNCC 0..1 of the plane next to it. surface: ``surface_support``. near, far: ``discontinuity``.
+    score: ZNCC 0..1 of the last look. matched: ZNCC 0..1 of the plane next to it. surface: ``surface_support``.
     """
 
     log_depth: Tensor
     trust: Tensor
     score: Tensor
-    peak: Tensor
     matched: Tensor
     surface: Tensor
-    near: Tensor
-    far: Tensor
 
 
 class ExpectantSweep:
@@ -121,10 +115,9 @@ class ExpectantSweep:
         for index, (asked, volume) in enumerate(zip(group, volumes, strict=True)):
             cost = aggregated[index:index + 1].contiguous()
             number = sub_plane_minimum(cost)[0]
-            peak = probability_near(cost, number[None], self.planes)[0]
             winner = number.round().long().clamp(0, len(self.planes) - 1)
             matched = (1.0 - volume.gather(0, winner[None])[0]).clamp(0.0, 1.0)
-            found.append(self._refined(asked, number, peak, matched))
+            found.append(self._refined(asked, number, matched))
         return found
 
     def _costs(self, asked: Asked) -> tuple[Tensor, Tensor]:
@@ -161,25 +154,25 @@ class ExpectantSweep:
         log_depth, scale = (asked.shrunk(values)[::2, ::2] for values in (asked.estimate.log_depth,
                                                                         asked.estimate.log_scale))
         plane = -self.planes.log().reshape(-1, 1, 1)
+        log_depth = torch.minimum(torch.maximum(log_depth, plane[-1]), plane[0])  # the sky is expected farthest
         spacing = torch.gradient(plane[:, 0, 0])[0].abs().reshape(-1, 1, 1)
         scale = torch.maximum(scale.exp().clamp(min=_LEAST_SCALE), 0.5 * spacing)
         likely = (1.0 - _SURPRISE) * torch.exp(-(plane - log_depth).abs() / scale) / (2.0 * scale)
         surprise = -torch.log(likely + _SURPRISE / (plane[0] - plane[-1])).nan_to_num(0.0)
         return _NAT * (surprise - surprise.amin(0))
 
-    def _refined(self, asked: Asked, number: Tensor, peak: Tensor, matched: Tensor) -> Match:
+    def _refined(self, asked: Asked, number: Tensor, matched: Tensor) -> Match:
         """The surface at the scale of the matched image. All (h, w) of every second pixel."""
         level = asked.level
         guide = level.image[0, 0]
-        clues = torch.stack((number, peak, matched, surface_support(number),
-                             *discontinuity(inverse_depth_at(number, self.planes), _EDGE)))
-        number, peak, matched, support, near, far = upsample(clues, number, guide[::2, ::2], guide, 0.0)
+        number, matched, surface = upsample(torch.stack((number, matched, surface_support(number))), number,
+                                            guide[::2, ::2], guide, 0.0)
         windows = WindowStatistics(level, _WINDOW, 1)
         sources = [(source.seen.pyramid.fine, source.warp(level)) for source in asked.sources]
         score = torch.zeros_like(number)
         for offsets in _LOOKS:
             number, score = rematch(number, windows, sources, self.planes, offsets, _STIFFNESS)
-            number = smooth(number, peak * score, guide, _AROUND, _SAME_SURFACE)
+            number = smooth(number, score, guide, _AROUND, _SAME_SURFACE)
         inverse_depth = inverse_depth_at(number, self.planes)
         before = asked.shrunk(asked.estimate.log_depth)
         found = -inverse_depth.log()
@@ -188,7 +181,7 @@ class ExpectantSweep:
         found = torch.where(number > last - 0.5, torch.minimum(found, before), found)
         trust = ((score - _NO_MATCH) / (_MATCH - _NO_MATCH)).clamp(0.0, 1.0) * (level.usable[0, 0] > 0.5)
         log_depth = torch.where(trust > 0.0, torch.lerp(before, found, trust), before)
-        return Match(log_depth, trust, score, peak, matched, support, near, far)
+        return Match(log_depth, trust, score, matched, surface)
 
 
 def _rows(wanted: Tensor, height: int) -> tuple[int, int]:
