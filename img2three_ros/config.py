@@ -74,8 +74,8 @@ class SceneConfig:
     neighbours: bool = setting(True, "match other cameras too; false = each camera only with its own keyframes")
     max_depth: float = setting(100.0, "depth beyond this (such as sky) is not given", unit="m", low=1.0)
     min_confidence: float = setting(0.2, "depth less likely to be right than this is not given", low=0.0, high=1.0)
-    rematch: bool = setting(True, "match the images once more along the surfaces that the network found; false = depth "
-                            "as the network gives it")
+    rematch: bool = setting(True, "match the images once more, with the depth that the networks found as the "
+                            "expectation; false = depth as they give it")
     space: bool = setting(True, "also hold the space around the vehicle as one scene: classes of voxels, what is "
                           "hidden, views from anywhere; false = depth alone, faster")
     space_weights: str = setting("", "safetensors file of the scene network; empty = those of the package")

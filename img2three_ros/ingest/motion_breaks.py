@@ -4,6 +4,8 @@ follows."""
 from __future__ import annotations
 
 import bisect
+from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,6 +15,9 @@ GAP = 500_000_000
 """Poses further apart than this (ns) are not connected."""
 MAX_SPEED, SLACK = 60.0, 1.0
 """A vehicle moves at most this fast (m/s), and a localisation corrects itself by at most SLACK (m) at a time."""
+MAX_ACCELERATION, MEMORY = 15.0, 1_000_000_000
+"""And changes its velocity by at most so much (m/s^2), against that of the last MEMORY ns: at 5 Hz a leap of 10 m is no
+faster than a fast car, but nothing gets that fast at once."""
 MAX_TURN, TURN_SLACK = 4.0, 0.35
 """The same for rotation: rad/s and rad."""
 
@@ -26,7 +31,7 @@ class MotionBreaks:
     def __init__(self, history: int = 20_000_000_000) -> None:
         self._history = history
         self._base = 0
-        self._last: tuple[int, Matrix] | None = None
+        self._poses: deque[tuple[int, Matrix]] = deque()  # of the last MEMORY, without a break
         self._breaks: list[tuple[int, int]] = []  # stamps of the poses before and after, by the latter
         self.count = 0
         self.newest = ""
@@ -36,21 +41,24 @@ class MotionBreaks:
         """Time jumped: a new stretch begins."""
         self._base += len(self._breaks) + 1
         self._breaks.clear()
-        self._last = None
+        self._poses.clear()
 
     def add(self, stamp: int, T_odom_base: Matrix, topic: str) -> None:
         """A pose at ``stamp`` (ns); older ones than the newest so far are not looked at."""
-        if self._last is not None and stamp <= self._last[0]:
+        if self._poses and stamp <= self._poses[-1][0]:
             return
-        words = "" if self._last is None else _break(self._last, (stamp, T_odom_base))
-        if words and self._last is not None:
-            self._breaks.append((self._last[0], stamp))
+        words = _break(self._poses, (stamp, T_odom_base)) if self._poses else ""
+        if words:
+            self._breaks.append((self._poses[-1][0], stamp))
             old = bisect.bisect_left(self._breaks, stamp - self._history, key=lambda pair: pair[1])
             del self._breaks[:old]
             self._base += old
             self.count += 1
             self.newest = f"topic '{topic}': {words}: keyframes and occupancy start anew"
-        self._last = stamp, T_odom_base
+            self._poses.clear()
+        self._poses.append((stamp, T_odom_base))
+        while self._poses[0][0] < stamp - MEMORY:
+            self._poses.popleft()
 
     def segment(self, stamp: int) -> int:
         """Number of the stretch that ``stamp`` (ns) lies in; never the same before and after a break or a reset."""
@@ -62,13 +70,22 @@ class MotionBreaks:
         return index < len(self._breaks) and self._breaks[index][0] < stamp
 
 
-def _break(before: tuple[int, Matrix], after: tuple[int, Matrix]) -> str:
-    """What is wrong between two poses, or ''."""
+def _break(poses: Sequence[tuple[int, Matrix]], after: tuple[int, Matrix]) -> str:
+    """What is wrong between the last of some poses and the next, or ''."""
+    before = poses[-1]
     elapsed = (after[0] - before[0]) / 1e9
     if after[0] - before[0] > GAP:
         return f"no pose for {elapsed:.2f} s"
-    moved = float(np.linalg.norm(after[1][:3, 3] - before[1][:3, 3]))
-    if moved > SLACK + MAX_SPEED * elapsed:
+    way = after[1][:3, 3] - before[1][:3, 3]
+    moved = float(np.linalg.norm(way))
+    known = (before[0] - poses[0][0]) / 1e9
+    leapt = moved > SLACK + MAX_SPEED * elapsed
+    if known > 0.0:
+        velocity = (before[1][:3, 3] - poses[0][1][:3, 3]) / known
+        surprise = float(np.linalg.norm(way - elapsed * velocity))
+        # a correction within SLACK shows in the velocity, too
+        leapt |= surprise > SLACK * (1.0 + elapsed / known) + MAX_ACCELERATION * (known + elapsed) * elapsed
+    if leapt:
         return f"a leap of {moved:.1f} m within {elapsed:.2f} s"
     cosine = (np.trace(before[1][:3, :3].T @ after[1][:3, :3]) - 1.0) / 2.0
     turned = float(np.arccos(np.clip(cosine, -1.0, 1.0)))
