@@ -11,6 +11,8 @@ from ..structures import CameraCalibration, DepthImage, PointCloud
 from .ground import GroundModel
 from .views import DepthView, Geometry
 
+_COUNTED_CELLS = 1 << 22
+
 
 def point_cloud(geometry: Geometry, config: CloudConfig) -> PointCloud:
     """Coloured points in ``base_link`` of every n-th pixel that is confident enough and near enough."""
@@ -42,14 +44,15 @@ def _view_points(depth: DepthView, config: CloudConfig) -> tuple[torch.Tensor, t
 
 def obstacle_points(cloud: PointCloud, ground: GroundModel, config: CloudConfig) -> PointCloud:
     """The points a planner must avoid: confident, within range, between two heights above the ground, not alone."""
-    keep = cloud.confidence >= config.obstacle_min_confidence
-    keep &= np.square(cloud.points[:, :2]).sum(axis=1) <= config.obstacle_max_range ** 2
-    keep &= np.isfinite(cloud.points).all(axis=1)
-    cloud = cloud.select(np.flatnonzero(keep))
-    height = cloud.points[:, 2] - ground.height(cloud.points[:, :2])
-    keep = (height >= config.obstacle_min_height) & (height <= config.obstacle_max_height)
-    obstacles = cloud.select(keep)
-    return obstacles.select(_supported(obstacles.points, config.obstacle_support))
+    index = np.flatnonzero(cloud.confidence >= config.obstacle_min_confidence)
+    points = cloud.points[index]
+    keep = np.flatnonzero((points[:, 0] ** 2 + points[:, 1] ** 2 <= config.obstacle_max_range ** 2)
+                          & np.isfinite(points[:, 2]))
+    points, index = points[keep], index[keep]
+    height = points[:, 2] - ground.height(points[:, :2])
+    keep = np.flatnonzero((height >= config.obstacle_min_height) & (height <= config.obstacle_max_height))
+    points, index = points[keep], index[keep]
+    return cloud.select(index[_supported(points, config.obstacle_support)])
 
 
 def _supported(points: NDArray[np.float32], least: int, cell: float = 0.5) -> NDArray[np.bool_]:
@@ -57,9 +60,13 @@ def _supported(points: NDArray[np.float32], least: int, cell: float = 0.5) -> ND
     if len(points) == 0:
         return np.zeros(0, dtype=bool)
     cells = np.floor(points / cell).astype(np.int64)
-    keys = (cells - cells.min(axis=0)) @ np.array((1, 1 << 20, 1 << 40))
-    _, index, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    return np.asarray(counts[index] >= least)
+    cells -= cells.min(axis=0)
+    nx, ny, nz = (int(count) + 1 for count in cells.max(axis=0))
+    keys = (cells[:, 2] * ny + cells[:, 1]) * nx + cells[:, 0]
+    if nx * ny * nz <= _COUNTED_CELLS:  # counting is faster than sorting, where the cells are not too many
+        return np.asarray(np.bincount(keys, minlength=nx * ny * nz)[keys] >= least)
+    _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    return np.asarray(counts[place] >= least)
 
 
 def depth_image(depth: DepthView) -> DepthImage:

@@ -61,13 +61,14 @@ def estimate_ground(points: NDArray[np.floating], confidence: NDArray[np.floatin
     The vehicle stands on the ground, so the search starts from z = 0 with a limited slope. Points that are not
     finite are ignored; too few ground points give the plane z = 0 or, where they suffice, a tilted plane.
     """
-    keep = np.isfinite(points).all(axis=1)
+    points = np.asarray(points, dtype=np.float32)
     if confidence is not None:
-        keep &= confidence >= min_confidence
-    points = np.asarray(points, dtype=np.float32)[keep]
-    reach = np.hypot(points[:, 0], points[:, 1])
-    inside = (np.abs(points[:, 0]) < REACH) & (np.abs(points[:, 1]) < REACH)
-    low, counts = _low_percentile(points[inside & (np.abs(points[:, 2]) <= STEP + MAX_SLOPE * reach)])
+        points = points[np.flatnonzero(confidence >= min_confidence)]
+    x, y, z = np.ascontiguousarray(points.T)
+    reach = np.sqrt(x * x + y * y)
+    with np.errstate(invalid="ignore"):  # what is not finite is not inside
+        inside = (np.abs(x) < REACH) & (np.abs(y) < REACH) & (np.abs(z) <= STEP + MAX_SLOPE * reach)
+    low, counts = _low_percentile(points[np.flatnonzero(inside)])
     known = counts >= MIN_POINTS
     if known.sum() < 3:
         return flat_ground()
