@@ -86,17 +86,25 @@ def ground_under(volume: OccupancyVolume, ground: GroundModel) -> OccupancyVolum
 
 
 def _low_percentile(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Per cell the PERCENTILE of z (Y, X) and the number of points, by a histogram over z."""
+    """Per cell the PERCENTILE of z (Y, X), by a histogram over z, and the number of points; 0 in cells of few."""
     cells = round(2 * REACH / CELL)
     limit = STEP + MAX_SLOPE * REACH * np.sqrt(2.0)
     bins = int(np.ceil(2 * limit / BIN))
     ix, iy = (((points[:, axis] + REACH) / CELL).astype(np.int64).clip(0, cells - 1) for axis in (0, 1))
-    iz = ((points[:, 2] + limit) / BIN).astype(np.int64).clip(0, bins - 1)
-    histogram = np.bincount((iy * cells + ix) * bins + iz, minlength=cells * cells * bins)
-    cumulative = histogram.reshape(cells, cells, bins).cumsum(axis=2)
-    counts = cumulative[..., -1]
-    first = (cumulative >= np.maximum(1, np.ceil(PERCENTILE * counts))[..., None]).argmax(axis=2)
-    return (first + 0.5) * BIN - limit, counts
+    cell = iy * cells + ix
+    counts = np.bincount(cell, minlength=cells * cells)
+    known = np.flatnonzero(counts >= MIN_POINTS)
+    row = np.full(cells * cells, -1)
+    row[known] = np.arange(len(known))
+    row = row[cell]
+    in_known = np.flatnonzero(row >= 0)
+    iz = ((points[in_known, 2] + limit) / BIN).astype(np.int64).clip(0, bins - 1)
+    histogram = np.bincount(row[in_known] * bins + iz, minlength=len(known) * bins)
+    cumulative = histogram.reshape(len(known), bins).cumsum(axis=1)
+    first = (cumulative >= np.ceil(PERCENTILE * counts[known])[:, None]).argmax(axis=1)
+    low = np.zeros(cells * cells)
+    low[known] = (first + 0.5) * BIN - limit
+    return low.reshape(cells, cells), counts.reshape(cells, cells)
 
 
 def _robust_plane(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]
