@@ -18,6 +18,8 @@ MAX_SPEED, SLACK = 60.0, 1.0
 MAX_ACCELERATION, MEMORY = 15.0, 1_000_000_000
 """And changes its velocity by at most so much (m/s^2), against that of the last MEMORY ns: at 5 Hz a leap of 10 m is no
 faster than a fast car, but nothing gets that fast at once."""
+KNOWN, LATE = 0.25, 0.1
+"""Its velocity is known after so long (s); stamps are as much too late or early, and poses repeated (s)."""
 MAX_TURN, TURN_SLACK = 4.0, 0.35
 """The same for rotation: rad/s and rad."""
 
@@ -78,15 +80,16 @@ def _break(poses: Sequence[tuple[int, Matrix]], after: tuple[int, Matrix]) -> st
         return f"no pose for {elapsed:.2f} s"
     way = after[1][:3, 3] - before[1][:3, 3]
     moved = float(np.linalg.norm(way))
+    if moved > SLACK + MAX_SPEED * max(elapsed, LATE):
+        return f"a leap of {moved:.1f} m within {elapsed:.2f} s"
     known = (before[0] - poses[0][0]) / 1e9
-    leapt = moved > SLACK + MAX_SPEED * elapsed
-    if known > 0.0:
+    if known >= KNOWN:
         velocity = (before[1][:3, 3] - poses[0][1][:3, 3]) / known
         surprise = float(np.linalg.norm(way - elapsed * velocity))
         # a correction within SLACK shows in the velocity, too
-        leapt |= surprise > SLACK * (1.0 + elapsed / known) + MAX_ACCELERATION * (known + elapsed) * elapsed
-    if leapt:
-        return f"a leap of {moved:.1f} m within {elapsed:.2f} s"
+        usual = SLACK * (1.0 + elapsed / known) + LATE * float(np.linalg.norm(velocity))
+        if surprise > usual + MAX_ACCELERATION * (known + elapsed) * elapsed:
+            return f"a leap of {surprise:.1f} m from where its velocity leads, within {elapsed:.2f} s"
     cosine = (np.trace(before[1][:3, :3].T @ after[1][:3, :3]) - 1.0) / 2.0
     turned = float(np.arccos(np.clip(cosine, -1.0, 1.0)))
     if turned > TURN_SLACK + MAX_TURN * elapsed:

@@ -41,12 +41,12 @@ class Rematcher:
 
     def __call__(self, views: Sequence[Asked]) -> dict[str, Estimate]:
         """Estimates by camera; those without sources as they were."""
-        found = {asked.estimate.view.name: asked.estimate for asked in views}
-        matches = self.matches(views)
+        before = {asked.estimate.view.name: asked.estimate for asked in views}
+        found, matches = dict(before), self.matches(views)
         for asked in views:
             name = asked.estimate.view.name
             if name in matches:
-                found[name] = _corrected(asked, matches[name], consistency(asked, matches, found))
+                found[name] = _corrected(asked, matches[name], consistency(asked, matches, before))
         return found
 
     def matches(self, views: Sequence[Asked]) -> dict[str, Match]:
@@ -68,8 +68,11 @@ def consistency(asked: Asked, matches: Mapping[str, Match], estimates: Mapping[s
     for source in asked.sources:
         known, sure = source.seen.inverse_depth, source.seen.confidence
         if source.camera in matches:
+            estimate = estimates[source.camera]
             known = torch.exp(-matches[source.camera].log_depth[::2, ::2])
-            sure = torch.sigmoid(functional.avg_pool2d(estimates[source.camera].confidence[None, None], 4)[0, 0])
+            sure = torch.sigmoid(functional.avg_pool2d(estimate.confidence[None, None], 4)[0, 0])
+            sure = torch.where(known.isfinite() & sure.isfinite() & estimate.mask[::4, ::4], sure, 0.0)
+            known = known.nan_to_num(1.0)
         if known.numel():
             size = (int(known.shape[0]), int(known.shape[1]))
             warp = PairWarp.between(source.T_source_reference, asked.reference.grid_intrinsics,

@@ -123,7 +123,9 @@ class ExpectantSweep:
     def _costs(self, asked: Asked) -> tuple[Tensor, Tensor]:
         """Cost (D, h, w) of each plane on every second pixel: 0..1 by images alone, and with all that is expected."""
         height, width = asked.level.size
-        ground = GroundPrior(asked.estimate.view, asked.level.intrinsics, self.planes, (height // 2, width // 2))
+        expected = asked.shrunk(asked.estimate.log_depth)[::2, ::2].exp()
+        ground = GroundPrior(asked.estimate.view, asked.level.intrinsics, self.planes, (height // 2, width // 2),
+                             expected)
         alone = self._disagreement(asked, ground.wanted)
         return alone, ground.add_to(alone + self._surprise(asked))
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from sweep_scene import GROUND, camera_pose, view, wall
+from sweep_scene import GROUND, Plane, camera_pose, view, wall
 
 from img2three_ros.config import SceneConfig
 from img2three_ros.models.lifting import LiftedView
@@ -163,3 +163,33 @@ def test_cameras_of_one_instant_are_held_against_each_other_as_they_are_now() ->
     support, _ = consistency(both[0], matches, estimates)
     assert float(support[8:-8, 30:-8].median()) > 0.8
     assert set(rematcher(both)) == {"left", "right"}
+
+
+def test_a_road_that_falls_away_more_than_expected_keeps_the_depth_that_networks_and_images_agree_on() -> None:
+    left, right, truth = cameras([Plane((0.0, 0.0, 0.0), (0.15, 0.0, 1.0), 7)])
+    seen = truth.isfinite() & (truth < math.log(60.0))
+    after = rematched(estimate(left, truth.clamp(max=math.log(200.0))), right)
+    error = (after.log_depth - truth)[seen].abs()
+    assert float((error < 0.2).float().mean()) > 0.93
+
+
+def test_the_order_of_the_cameras_changes_nothing() -> None:
+    left, right, truth = cameras()
+    _, right_truth = view(PLANES, "right", camera_pose(y=-1.8), np.eye(4), size=SIZE, focal=120.0)
+    both = [asked(estimate(left, truth, confidence=0.5), right, camera="right"),
+            asked(estimate(right, torch.from_numpy(np.log(right_truth)).float(), confidence=0.5), left, camera="left")]
+    one, other = Rematcher(torch.device("cpu"))(both), Rematcher(torch.device("cpu"))(both[::-1])
+    for name in ("left", "right"):
+        torch.testing.assert_close(one[name].confidence, other[name].confidence)
+
+
+def test_what_is_no_number_in_one_camera_is_no_witness_for_another() -> None:
+    left, right, truth = cameras()
+    _, right_truth = view(PLANES, "right", camera_pose(y=-1.8), np.eye(4), size=SIZE, focal=120.0)
+    broken = torch.from_numpy(np.log(right_truth)).float()
+    broken[40:44, 60:64] = torch.nan
+    both = [asked(estimate(left, truth), right, camera="right"), asked(estimate(right, broken), left, camera="left")]
+    rematcher = Rematcher(torch.device("cpu"))
+    support, conflict = consistency(both[0], rematcher.matches(both), {question.estimate.view.name: question.estimate
+                                                                       for question in both})
+    assert bool(support.isfinite().all()) and bool(conflict.isfinite().all())
