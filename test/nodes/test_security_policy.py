@@ -40,19 +40,24 @@ def test_the_policy_is_exactly_the_graph_of_the_node(namespace, tmp_path):
     commands = [node_command(namespace, ours, "use_sim_time:=true"),
                 node_command(namespace + "b", ours, "image_transport:=compressed")]
     commands[0].remove("--disable-rosout-logs")
+    octomap = {f"{private}/output/octomap_binary"}  # only where octomap_msgs is installed
     graph = {rule: set() for rule in ("publish", "subscribe", "reply")}
     with Process(commands[0], tmp_path / "raw.log"), Process(commands[1], tmp_path / "compressed.log"):
         for vehicle in vehicles:
             vehicle.wait_active()
-        for vehicle, (rule, look) in itertools.product(vehicles, {
-                "publish": vehicles[0].get_publisher_names_and_types_by_node,
-                "subscribe": vehicles[0].get_subscriber_names_and_types_by_node,
-                "reply": vehicles[0].get_service_names_and_types_by_node}.items()):
-            there = vehicle.get_namespace()
-            graph[rule] |= {name.replace(f"{there}/img2three", private) for name, _ in look("img2three", there)}
+        looks = {"publish": vehicles[0].get_publisher_names_and_types_by_node,
+                 "subscribe": vehicles[0].get_subscriber_names_and_types_by_node,
+                 "reply": vehicles[0].get_service_names_and_types_by_node}
+
+        def discovered():  # one endpoint after the other
+            for vehicle, (rule, look) in itertools.product(vehicles, looks.items()):
+                there = vehicle.get_namespace()
+                graph[rule] |= {name.replace(f"{there}/img2three", private) for name, _ in look("img2three", there)}
+            return all(graph[rule] | octomap >= names(tree, rule, private) for rule in graph)
+
+        vehicles[0].wait(discovered)
     for vehicle in vehicles:
         vehicle.destroy_node()
-    octomap = {f"{private}/output/octomap_binary"}  # only where octomap_msgs is installed
     assert graph["publish"] | octomap == names(tree, "publish", private)
     assert graph["subscribe"] == names(tree, "subscribe", private)
     assert graph["reply"] == names(tree, "reply", private)
