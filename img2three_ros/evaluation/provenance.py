@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..config import Config, settings
+from ..runtime.engine_folder import file_sha256
 from .results import RunInfo
 
 PACKAGES = ("img2three_ros", "torch", "numpy", "opencv-python", "opencv-python-headless", "scipy", "rosbags")
@@ -26,7 +26,7 @@ def run_info(bag: Path, config: Config, device: str, frames: str, command: str) 
 def file_digests(bag: Path) -> dict[str, str]:
     """SHA-256 of each file of a bag (a folder or a single file), by name."""
     files = sorted(path for path in bag.iterdir() if path.is_file()) if bag.is_dir() else [bag]
-    return {path.name: _sha256(path) for path in files}
+    return {path.name: file_sha256(path) for path in files}
 
 
 def versions() -> dict[str, str]:
@@ -51,11 +51,3 @@ def weights_digest(config: Config) -> dict[str, str]:
 
     space = file_digests(space_weights_file(config.scene.space_weights)) if config.scene.space else {}
     return {**file_digests(weights_file(config.scene.weights)), **space}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
