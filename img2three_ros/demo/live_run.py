@@ -170,7 +170,7 @@ def _print_summary(listener: OutputListener, truth: TruthScores | None, console:
     for topic, record in listener.records.items():
         table.add_row(f"~/output/{topic}", record.summary())
     for key, value in listener.status.items():
-        if key.startswith(("frames", "latency", "engine", "device")):
+        if key.startswith(("frames", "latency", "engine", "device", "timings")):
             table.add_row(key, value)
     table.add_row("states seen while driving", ", ".join(listener.states))
     if truth is not None:

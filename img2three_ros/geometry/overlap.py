@@ -31,9 +31,11 @@ def best_sources(reference: Frustum, others: Sequence[Frustum], T_others_referen
     Greedy: every sample of the reference's frustum wants two sources that show it with parallax; a source is worth
     what it adds to what the chosen ones already show.
     """
-    quality = [_quality(reference, other, pose) for other, pose in zip(others, T_others_reference, strict=True)]
+    if not others:
+        return []
+    quality = _qualities(reference, others, np.stack(T_others_reference))
     chosen: list[tuple[int, float]] = []
-    shown = np.zeros((2, *quality[0].shape)) if quality else np.zeros((2, 0))
+    shown = np.zeros((2, *quality.shape[1:]))
     remaining = set(range(len(others)))
     while remaining and len(chosen) < count:
         gains = {index: _gain(shown, quality[index]) for index in remaining}
@@ -51,8 +53,8 @@ def _gain(shown: NDArray[np.float64], quality: NDArray[np.float64]) -> float:
     return float((better.sum(0) - shown.sum(0)).mean())
 
 
-def _quality(view: Frustum, source: Frustum, T_source_view: Matrix) -> NDArray[np.float64]:
-    """Use of a source for samples (depth, row, column) of the reference's frustum, 0..1.
+def _qualities(view: Frustum, sources: Sequence[Frustum], T_sources_view: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Use of sources for samples of the reference's frustum (source, depth, row, column), 0..1; poses (source, 4, 4).
 
     Grows with the pixels a depth change of 10 % moves the projection, falls where the two see a surface from too
     different directions to look alike, 0 outside the source.
@@ -60,23 +62,24 @@ def _quality(view: Frustum, source: Frustum, T_source_view: Matrix) -> NDArray[n
     height, width = view.size
     v, u = np.meshgrid((np.arange(6) + 0.5) * height / 6, (np.arange(8) + 0.5) * width / 8, indexing="ij")
     rays = np.stack((u, v, np.ones_like(u)), -1) @ np.linalg.inv(view.intrinsics.astype(np.float64)).T
-    points = _DEPTHS[:, None, None, None] * rays
-    pixels, depth = _project(source, T_source_view, points)
-    farther, _ = _project(source, T_source_view, 1.1 * points)
-    rows, columns = source.size
+    points = (_DEPTHS[:, None, None, None] * rays).reshape(-1, 3)
+    intrinsics = np.stack([source.intrinsics for source in sources]).astype(np.float64)
+    pixels, depth = _project(intrinsics, T_sources_view, points)
+    farther, _ = _project(intrinsics, T_sources_view, 1.1 * points)
+    rows, columns = np.array([source.size for source in sources], dtype=np.float64).T[:, :, None]
     inside = ((depth > 0.3) & (pixels >= 0).all(-1) & (pixels[..., 0] < columns) & (pixels[..., 1] < rows))
     parallax = np.linalg.norm(farther - pixels, axis=-1)
-    centre = np.linalg.inv(T_source_view)[:3, 3]
-    to_source = points - centre
+    to_source = points - np.linalg.inv(T_sources_view)[:, None, :3, 3]
     cosine = (points * to_source).sum(-1) / (np.linalg.norm(points, axis=-1) * np.linalg.norm(to_source, axis=-1))
     angle = np.arccos(np.clip(cosine, -1.0, 1.0))
     usefulness = np.minimum(parallax / _FULL_PARALLAX, 1.0) / (1.0 + (angle / _ANGLE) ** 2)
-    return np.where(inside, usefulness, 0.0)
+    return np.where(inside, usefulness, 0.0).reshape(len(sources), len(_DEPTHS), *v.shape)
 
 
-def _project(source: Frustum, T_source_view: Matrix, points: NDArray[np.float64],
+def _project(intrinsics: NDArray[np.float64], T_sources_view: NDArray[np.float64], points: NDArray[np.float64],
              ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    moved = points @ T_source_view[:3, :3].T + T_source_view[:3, 3]
-    homogeneous = moved @ source.intrinsics.astype(np.float64).T
+    """Pixels (source, N, 2) and depth (source, N) of points (N, 3) in each source."""
+    moved = points @ T_sources_view[:, :3, :3].transpose(0, 2, 1) + T_sources_view[:, None, :3, 3]
+    homogeneous = moved @ intrinsics.transpose(0, 2, 1)
     depth = homogeneous[..., 2]
     return homogeneous[..., :2] / np.maximum(depth, 1e-3)[..., None], depth

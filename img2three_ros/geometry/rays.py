@@ -5,12 +5,16 @@ Integer pixel = pixel centre; depth = z in the optical frame.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # whoever asks first: a tensor of inference mode could not be trained with
 def pixel_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """(H, W, 3) homogeneous pixel coordinates u, v, 1 of every pixel centre."""
+    """(H, W, 3) homogeneous pixel coordinates u, v, 1 of every pixel centre; shared, so read it only."""
     v, u = torch.meshgrid(torch.arange(height, dtype=torch.float32, device=device),
                           torch.arange(width, dtype=torch.float32, device=device), indexing="ij")
     return torch.stack((u, v, torch.ones_like(u)), dim=-1)

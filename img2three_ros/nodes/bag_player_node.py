@@ -20,8 +20,9 @@ from .conversions import NANOSECONDS, header
 from .qos import latched_qos, reliable_qos
 from .spin import handle_one, run_node
 
-CLOCK_PERIOD = 0.01
-"""Steady seconds between two ticks of /clock while no message is due."""
+CLOCK_PERIOD = 0.02
+"""Steady seconds between two ticks of /clock while no message is due; with those at messages, every node of a user has
+these to handle."""
 
 
 class BagPlayer(Node):
@@ -99,7 +100,7 @@ class BagPlayer(Node):
         return self._reader.raw_messages(list(self._outputs))
 
     def _sleep_until(self, started: float, begin: int, due: int) -> None:
-        """Tick /clock until a message is due, and once at its own time."""
+        """Tick /clock until a message is due, and once at its own time: messages of one instant share a tick."""
         rate = self._options.rate
         while True:
             now = begin + round((time.monotonic() - started) * rate * NANOSECONDS)
@@ -107,7 +108,8 @@ class BagPlayer(Node):
                 break
             self._tick(now)
             handle_one(self, min(CLOCK_PERIOD, (due - now) / (rate * NANOSECONDS)))
-        self._tick(max(due, begin))
+        if max(due, begin) != self._now:
+            self._tick(max(due, begin))
 
     def _tick(self, now: int) -> None:
         self._now = now

@@ -7,6 +7,7 @@ Worker thread: decodes, reconstructs and publishes. A slow reconstruction never 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -80,6 +81,8 @@ class ReconstructionNode(ManagedNode):
         self._mailbox: Mailbox[Work] = Mailbox()
         self._stones: SteppingStones[Work] = SteppingStones()
         self._rate_limit = RateLimit()
+        self.free = threading.Event()  # while the worker does not reconstruct
+        self.free.set()
         self._time = TimeWatch(self, self.config.sync.time_jump, self.config.sync.forward_jump,
                                self._guarded(self._on_clock_jump))
         self._reporter = Reporter(self, self.config, self._complaints, self._time)
@@ -188,6 +191,7 @@ class ReconstructionNode(ManagedNode):
         if self._worker is not None:
             self._worker.abandon()
             self._worker = None
+            self.free.set()
 
     def _stop_working(self, timeout: float) -> bool:
         """End inputs, timers and the worker. Returns False if it still works after the timeout (s)."""
@@ -271,6 +275,7 @@ class ReconstructionNode(ManagedNode):
         if lacking:
             raise InputError("required_camera", f"frame at {frame.stamp} ns has no usable image of "
                              f"{', '.join(lacking)} (required_cameras)")
+        self.free.clear()
         return frame
 
     def earlier(self, item: Work) -> Sequence[Frame]:
@@ -332,6 +337,7 @@ class ReconstructionNode(ManagedNode):
 
     def done(self, item: Work) -> None:
         """Whatever became of it, the worker is free again."""
+        self.free.set()
         self._reporter.monitor.ended()
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -15,6 +15,7 @@ from rclpy.node import Node
 
 from ..config import set_thread_waiting
 from ..structures import InputError
+from .frugal_executor import FrugalExecutor
 
 PATIENCE = 1.7
 """Seconds between being told to stop and the hard end of the process."""
@@ -86,7 +87,8 @@ def handle_one(node: Node, seconds: float) -> None:
 
 
 def _spin(node: Node) -> None:
-    executor = SingleThreadedExecutor()
+    free = getattr(node, "free", None)
+    executor = SingleThreadedExecutor() if free is None else FrugalExecutor(free)
     executor.add_node(node)
     try:
         executor.spin()

@@ -43,10 +43,12 @@ class EgoMask:
 
     def __init__(self) -> None:
         self._evidence: dict[str, _Evidence] = {}
+        self._masks: dict[tuple[str, tuple[int, int]], Tensor] = {}
 
     def reset(self) -> None:
         """Forget what was learned (another vehicle, another rig)."""
         self._evidence.clear()
+        self._masks.clear()
 
     def learn_frame(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame],
                     pyramid: Callable[[PreparedFrame, View], Pyramid]) -> None:
@@ -84,15 +86,20 @@ class EgoMask:
         self._add(view.name, stayed.float(), changed.float(), float(torch.from_numpy(T_earlier_now[:3, 3]).norm()))
 
     def mask(self, view: View) -> Tensor:
-        """(H, W) bool, True = the world as far as is known. All True until there is enough evidence."""
-        world = torch.ones_like(view.mask)
+        """(H, W) bool, True = the world as far as is known; shared, so read it only. All True until there is enough
+        evidence."""
         known = self._evidence.get(view.name)
         if known is None or known.pairs < _MIN_PAIRS or known.travel < _MIN_TRAVEL:
-            return world
-        ego = _attached_to_border(_filled(known))
-        return F.interpolate(ego[None, None], size=view.size, mode="nearest")[0, 0] < 0.5
+            return torch.ones_like(view.mask)
+        if (view.name, view.size) not in self._masks:
+            ego = _attached_to_border(_filled(known))
+            mask = F.interpolate(ego[None, None], size=view.size, mode="nearest")[0, 0] < 0.5
+            self._masks[view.name, view.size] = mask
+        return self._masks[view.name, view.size]
 
     def _add(self, name: str, stayed: Tensor, changed: Tensor, travel: float) -> None:
+        for camera, size in [key for key in self._masks if key[0] == name]:
+            del self._masks[camera, size]
         known = self._evidence.get(name)
         if known is None or known.stays.shape != stayed.shape:
             self._evidence[name] = _Evidence(stayed, changed, 1, travel)
