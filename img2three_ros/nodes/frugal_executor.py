@@ -40,10 +40,13 @@ class FrugalExecutor(SingleThreadedExecutor):
         """One turn. Not public, but the same in every release since Humble; without it every turn has everything."""
         if timeout_sec is None:
             timeout_sec = self._rest()
+        worked = False
         try:
-            yield from super()._wait_for_ready_callbacks(timeout_sec, *arguments, **named)
+            for ready in super()._wait_for_ready_callbacks(timeout_sec, *arguments, **named):
+                worked = True
+                yield ready
         except TimeoutException:
-            self._more = False
+            self._more = worked  # a turn takes one message of each topic
             raise
         finally:
             self._rarely = True
