@@ -24,13 +24,19 @@ def from_rotation_translation(rotation: ArrayLike, translation: ArrayLike) -> Ma
 
 def from_quaternion_translation(quaternion_xyzw: ArrayLike, translation: ArrayLike) -> Matrix:
     """Quaternion (4,) x, y, z, w and translation (3,) -> (4, 4). Raises ValueError if it is not a unit quaternion."""
-    quaternion = np.asarray(quaternion_xyzw, dtype=np.float64)
-    position = np.asarray(translation, dtype=np.float64)
-    if not (np.isfinite(quaternion).all() and np.isfinite(position).all()):
-        raise ValueError(f"transform is not finite: quaternion {quaternion.tolist()}, translation {position.tolist()}")
-    if abs(np.linalg.norm(quaternion) - 1.0) > 1e-2:
-        raise ValueError(f"quaternion {quaternion.tolist()} has norm {np.linalg.norm(quaternion):.4f}, expected 1")
-    return from_rotation_translation(Rotation.from_quat(quaternion).as_matrix(), position)
+    x, y, z, w = (float(value) for value in np.asarray(quaternion_xyzw, dtype=np.float64))
+    position = [float(value) for value in np.asarray(translation, dtype=np.float64)]
+    if not all(math.isfinite(value) for value in (x, y, z, w, *position)):
+        raise ValueError(f"transform is not finite: quaternion {[x, y, z, w]}, translation {position}")
+    norm = math.hypot(x, y, z, w)
+    if abs(norm - 1.0) > 1e-2:
+        raise ValueError(f"quaternion {[x, y, z, w]} has norm {norm:.4f}, expected 1")
+    # Numbers of Python: odometry comes a hundred times a second, and numpy and scipy take longer to begin.
+    x, y, z, w = x / norm, y / norm, z / norm, w / norm
+    return np.array([[1.0 - 2.0 * (y * y + z * z), 2.0 * (x * y - z * w), 2.0 * (x * z + y * w), position[0]],
+                     [2.0 * (x * y + z * w), 1.0 - 2.0 * (x * x + z * z), 2.0 * (y * z - x * w), position[1]],
+                     [2.0 * (x * z - y * w), 2.0 * (y * z + x * w), 1.0 - 2.0 * (x * x + y * y), position[2]],
+                     [0.0, 0.0, 0.0, 1.0]])
 
 
 def quaternion(transform: Matrix) -> NDArray[np.float64]:

@@ -14,6 +14,14 @@ _EXPECTED = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}
 _SAME_MODEL = {"": "plumb_bob", "none": "plumb_bob", "fisheye": "equidistant"}
 
 
+def contents(message: Any) -> tuple[object, ...]:
+    """All of a CameraInfo that says something of the camera: equal for messages that differ in their header only."""
+    roi = message.roi
+    return (message.height, message.width, message.distortion_model, message.binning_x, message.binning_y,
+            roi.x_offset, roi.y_offset, roi.height, roi.width,
+            *(np.asarray(values, dtype=np.float64).tobytes() for values in (message.d, message.k, message.p)))
+
+
 def calibration_from_camera_info(message: Any, topic: str, rectified: bool = False) -> CameraCalibration:
     """Validated calibration of the images that belong to this CameraInfo.
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..config import SyncConfig
 from ..geometry.image_size import enough_for, reduced
 from ..structures import CameraCalibration, CameraImage, Frame, InputError, Matrix
-from .camera_info import calibration_from_camera_info
+from .camera_info import calibration_from_camera_info, contents
 from .camera_rig import CameraRig, RigCamera, load_mask
 from .checks import checked_stamp
 from .images import check_image, decode_reduced
@@ -39,11 +39,12 @@ class CameraCount:
 @dataclass
 class _CameraState:
     """What is known of one camera. topic: of its images, for messages. calibrations: (valid from stamp, calibration),
-    oldest first. reduced_masks: reduction of the image -> mask."""
+    oldest first. told: contents of the CameraInfo they are from. reduced_masks: reduction of the image -> mask."""
 
     rig: RigCamera
     topic: str
     calibrations: list[tuple[int, CameraCalibration]] = field(default_factory=list)
+    told: tuple[object, ...] = ()
     mask: NDArray[np.bool_] | None = None
     reduced_masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
     received: int = 0
@@ -120,6 +121,10 @@ class FrameAssembler:
         state = self._states[camera]
         topic = state.rig.camera_info_topic or f"{camera}/camera_info"
         with self._lock:
+            told = contents(message)
+            if told == state.told:  # as nearly always
+                return
+            state.told = ()
             try:
                 calibration = calibration_from_camera_info(message, topic, self._rectified)
             except InputError as error:
@@ -128,6 +133,7 @@ class FrameAssembler:
                 self._other_rejected["camera_info"] += 1
                 return
             self._problems.pop(f"camera_info of '{camera}'", None)
+            state.told = told
             try:
                 stamp = checked_stamp(message, topic)
             except InputError:

@@ -21,8 +21,9 @@ from .qos import latched_qos, reliable_qos
 from .spin import handle_one, run_node
 
 CLOCK_PERIOD = 0.02
-"""Steady seconds between two ticks of /clock while no message is due; with those at messages, every node of a user has
-these to handle."""
+"""Steady seconds between two ticks of /clock while no message is due: every node that listens has to handle them."""
+SERVICE_PERIOD = 0.1
+"""Steady seconds between two looks at what others ask of the player: each costs more than to publish a message."""
 
 
 class BagPlayer(Node):
@@ -41,7 +42,7 @@ class BagPlayer(Node):
         self._outputs = {info.name: output for info in played if (output := self._create(info)) is not None}
         self._latched = {info.name for info in played if info.latched}
         self._clock_output = self.create_publisher(Clock, "/clock", reliable_qos(10))
-        self._now = 0
+        self._now, self._looked = 0, 0.0
 
     def play(self) -> None:
         """Play to the end (forever with ``--loop``). Returns when done."""
@@ -80,7 +81,13 @@ class BagPlayer(Node):
         end, started, rate = self._now, time.monotonic(), self._options.rate
         while (passed := time.monotonic() - started) < self._options.linger:
             self._tick(end + round(passed * rate * NANOSECONDS))
-            handle_one(self, CLOCK_PERIOD)
+            self._sleep(CLOCK_PERIOD)
+
+    def _sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+        if time.monotonic() - self._looked >= SERVICE_PERIOD:
+            handle_one(self, 0.0)
+            self._looked = time.monotonic()
 
     def _play_once(self) -> int:
         """One pass. Message times decide, scaled by ``--rate``."""
@@ -107,7 +114,7 @@ class BagPlayer(Node):
             if now >= due:
                 break
             self._tick(now)
-            handle_one(self, min(CLOCK_PERIOD, (due - now) / (rate * NANOSECONDS)))
+            self._sleep(min(CLOCK_PERIOD, (due - now) / (rate * NANOSECONDS)))
         if max(due, begin) != self._now:
             self._tick(max(due, begin))
 

@@ -11,6 +11,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import OccupancyGrid
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -54,6 +55,8 @@ class OutputListener(Node):
         self.status: dict[str, str] = {}
         self.states: dict[str, int] = {}
         self._keep = keep_clouds
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self)
         reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE,
                              durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -72,7 +75,7 @@ class OutputListener(Node):
         """Handle what arrives within this wall time."""
         end = time.monotonic() + seconds
         while rclpy.ok() and time.monotonic() < end:
-            rclpy.spin_once(self, timeout_sec=0.05)
+            self._executor.spin_once(timeout_sec=0.05)
 
     def _on_cloud(self, topic: str, message: PointCloud2) -> None:
         stamp = self._record(topic, message, message.width * message.height)

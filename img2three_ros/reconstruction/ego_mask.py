@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..geometry.plane_sweep import PairWarp, horizontal_plane_inverse_depth, upward_component
 from ..models.windows import NOISE_VARIANCE
-from .sweep_cost import Pyramid, WindowStatistics
+from .sweep_cost import Level, Pyramid, WindowStatistics
 from .views import PreparedFrame, View, relative_pose
 
 _RADIUS = 2
@@ -44,19 +44,28 @@ class EgoMask:
     def __init__(self) -> None:
         self._evidence: dict[str, _Evidence] = {}
         self._masks: dict[tuple[str, tuple[int, int]], Tensor] = {}
+        self._taught: int | None = None
 
     def reset(self) -> None:
         """Forget what was learned (another vehicle, another rig)."""
         self._evidence.clear()
         self._masks.clear()
+        self._taught = None
 
     def learn_frame(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame],
                     pyramid: Callable[[PreparedFrame, View], Pyramid]) -> None:
-        """Compare all views of a frame with those of the latest keyframe; pyramid: grey images of a frame's view."""
+        """Compare all views of a frame with those of the latest keyframe; pyramid: grey images of a frame's view.
+
+        Once there is as much evidence as is kept, a keyframe teaches once.
+        """
         if not keyframes:
             return
         earlier = keyframes[-1]
+        again, self._taught = earlier.stamp == self._taught, earlier.stamp
         for view in frame.views:
+            known = self._evidence.get(view.name)
+            if again and known is not None and known.pairs >= _MEMORY:
+                continue
             before = next((other for other in earlier.views if other.name == view.name), None)
             if before is not None:
                 self.learn(frame, view, pyramid(frame, view), earlier, before, pyramid(earlier, before))
@@ -69,21 +78,24 @@ class EgoMask:
             return
         T_earlier_now = relative_pose(frame, view, earlier, earlier_view)
         upward = upward_component(view.T_base_camera, now.intrinsics, *now.size)
-        height = float(view.T_base_camera[2, 3])
-        ground = horizontal_plane_inverse_depth(upward, height, upward.new_zeros(1))
+        ground = horizontal_plane_inverse_depth(upward, float(view.T_base_camera[2, 3]), upward.new_zeros(1))
+        below = torch.nonzero(ground[0].amax(1) > 0.0)
+        top = max(0, int(below[0]) - _RADIUS) if len(below) else now.size[0] - 1
+        rows, columns = slice(top, None), slice(None)
         warp = PairWarp.between(T_earlier_now, now.intrinsics, now.size, before.intrinsics, before.size)
-        grid, _ = warp.grid(ground)
+        grid, _ = warp.window(rows, columns).grid(ground[:, rows])
         still = F.affine_grid(torch.eye(2, 3, device=grid.device)[None], [1, 1, *now.size], align_corners=False)
         extent = grid.new_tensor((now.size[1] / 2.0, now.size[0] / 2.0))
-        flow = ((grid - still) * extent).norm(dim=-1)[0]
+        flow = ((grid - still[:, rows]) * extent).norm(dim=-1)[0]
         moved = F.grid_sample(before.image, grid, padding_mode="border", align_corners=False)[:, 0]
-        windows = WindowStatistics(now, _RADIUS, 1)
-        stays = windows.correlation(before.image[:, 0])[0]
+        windows = WindowStatistics(Level(now.image[:, :, rows], now.usable[:, :, rows], now.intrinsics), _RADIUS, 1)
+        stays = windows.correlation(before.image[:, 0, rows])[0]
         follows = windows.correlation(moved)[0]
-        testable = (ground[0] > 0.0) & (flow > _MIN_FLOW) & (windows.variance[0, 0] > 8.0 * NOISE_VARIANCE)
+        testable = (ground[0, rows] > 0.0) & (flow > _MIN_FLOW) & (windows.variance[0, 0] > 8.0 * NOISE_VARIANCE)
         stayed = testable & (stays > _STAYS) & (follows < stays - 0.2)
         changed = testable & (stays < _CHANGES)
-        self._add(view.name, stayed.float(), changed.float(), float(torch.from_numpy(T_earlier_now[:3, 3]).norm()))
+        whole = F.pad(torch.stack((stayed, changed)).float(), (0, 0, top, 0))
+        self._add(view.name, whole[0], whole[1], float(torch.from_numpy(T_earlier_now[:3, 3]).norm()))
 
     def mask(self, view: View) -> Tensor:
         """(H, W) bool, True = the world as far as is known; shared, so read it only. All True until there is enough

@@ -26,7 +26,7 @@ from .sweep_confidence import (
     relative_sigma,
     surface_support,
 )
-from .sweep_cost import Pyramid, WindowStatistics, build_pyramid, cost_volume, grey
+from .sweep_cost import Level, Pyramid, WindowStatistics, build_pyramid, cost_volume, grey
 from .sweep_prior import GroundPrior
 from .sweep_refinement import inverse_depth_at, rematch, smooth, sub_plane_minimum, upsample
 from .views import DepthView, Geometry, PreparedFrame, View, relative_pose
@@ -48,7 +48,8 @@ class _Estimate:
     matched: Tensor = field(default_factory=lambda: torch.zeros(0))
     rematched: Tensor = field(default_factory=lambda: torch.zeros(0))
     inverse_depth: Tensor = field(default_factory=lambda: torch.zeros(0))
-    confidence: Tensor | None = None
+    sigma: Tensor = field(default_factory=lambda: torch.zeros(0))
+    confidence: Tensor = field(default_factory=lambda: torch.zeros(0))
 
     @property
     def T_base_camera(self) -> Matrix:
@@ -58,7 +59,7 @@ class _Estimate:
     @property
     def trusted(self) -> Tensor:
         """(h, w) bool: matched, and most likely right; empty before the view was reconstructed."""
-        if self.confidence is None:
+        if self.confidence.numel() == 0:
             return torch.zeros(0, dtype=torch.bool)
         return (self.confidence > 0.7) & (self.matched > 0.5)
 
@@ -95,11 +96,15 @@ class SweepEngine:
         keyframes = aligned_keyframes(frame, keyframes, lambda other: self._frames[other.stamp])
         for view in frame.views:
             estimates[view.name].sources = choose_sources(frame, view, keyframes, self.config.max_sources)
-        for size in sorted({view.size for view in frame.views}):
-            self._sweep([estimates[view.name] for view in frame.views if view.size == size])
-        for estimate in estimates.values():
-            self._refine(estimate)
-        depths = tuple(self._finish(frame, estimates[view.name], keyframes) for view in frame.views)
+        groups = [[estimates[view.name] for view in frame.views if view.size == size]
+                  for size in sorted({view.size for view in frame.views})]
+        for group in groups:
+            self._sweep(group)
+            self._refine(group)
+        for view in frame.views:
+            self._judge(frame, estimates[view.name], keyframes)
+        found = {depth.view.name: depth for group in groups for depth in self._finish(group)}
+        depths = tuple(found[view.name] for view in frame.views)
         blind = [name for name, estimate in estimates.items() if not estimate.sources]
         return Geometry(depths, parallax_notes(frame, keyframes, blind))
 
@@ -141,29 +146,35 @@ class SweepEngine:
     def _source_pyramid(self, source: Source) -> Pyramid:
         return self._frames[source.frame.stamp][source.view.name].pyramid
 
-    def _refine(self, estimate: _Estimate) -> None:
-        """Fine scale, re-matched along the surface."""
-        fine = estimate.pyramid.fine
-        guide = fine.image[0, 0]
-        number, peak = upsample(torch.stack((estimate.number, estimate.peak)), estimate.number,
-                                guide[::2, ::2], guide, 0.0)
+    def _refine(self, group: list[_Estimate]) -> None:
+        """Fine scale of views of one size, re-matched along the surface."""
+        guide = torch.stack([estimate.pyramid.fine.image[0, 0] for estimate in group])
+        coarse = torch.stack([estimate.number for estimate in group])
+        peaks = torch.stack([estimate.peak for estimate in group])
+        number, peak = upsample(torch.stack((coarse, peaks), 1), coarse, guide[:, ::2, ::2], guide, 0.0).unbind(1)
         score = torch.zeros_like(number)
-        sources = []
-        for source in estimate.sources:
-            level = self._source_pyramid(source).fine
-            sources.append((level, PairWarp.between(source.T_source_reference, fine.intrinsics, fine.size,
-                                                    level.intrinsics, level.size)))
-        if sources:
-            statistics = WindowStatistics(fine, radius=2, stride=1)
-            for offsets in ((-1.0, -0.5, 0.0, 0.5, 1.0), (-0.3, 0.0, 0.3)):
-                number, score = rematch(number, statistics, sources, self.planes, offsets, 0.02)
-                number = smooth(number, peak * score, guide, 2, 1.5)
-        estimate.number, estimate.rematched = number, score[::2, ::2]
-        estimate.inverse_depth = inverse_depth_at(number[::2, ::2], self.planes)
+        sources = [self._warped_sources(estimate) for estimate in group]
+        windows = [WindowStatistics(estimate.pyramid.fine, radius=2, stride=1) for estimate in group]
+        for offsets in ((-1.0, -0.5, 0.0, 0.5, 1.0), (-0.3, 0.0, 0.3)):
+            matched = [index for index, seen in enumerate(sources) if seen]
+            for index in matched:
+                number[index], score[index] = rematch(number[index], windows[index], sources[index], self.planes,
+                                                      offsets, 0.02)
+            if matched:
+                number[matched] = smooth(number[matched], peak[matched] * score[matched], guide[matched], 2, 1.5)
+        for index, estimate in enumerate(group):
+            estimate.number, estimate.rematched = number[index], score[index, ::2, ::2]
+            estimate.inverse_depth = inverse_depth_at(number[index, ::2, ::2], self.planes)
 
-    def _finish(self, frame: PreparedFrame, estimate: _Estimate, keyframes: Sequence[PreparedFrame]) -> DepthView:
-        """Confidence from all clues, full resolution."""
-        view, fine = estimate.view, estimate.pyramid.fine
+    def _warped_sources(self, estimate: _Estimate) -> list[tuple[Level, PairWarp]]:
+        """The sources' fine images, with the warps into them."""
+        fine = estimate.pyramid.fine
+        levels = [(self._source_pyramid(source).fine, source.T_source_reference) for source in estimate.sources]
+        return [(level, PairWarp.between(pose, fine.intrinsics, fine.size, level.intrinsics, level.size))
+                for level, pose in levels]
+
+    def _judge(self, frame: PreparedFrame, estimate: _Estimate, keyframes: Sequence[PreparedFrame]) -> None:
+        """Confidence from all clues, and the uncertainty that parallax leaves."""
         coarse = estimate.number[::2, ::2]
         moved = parallax(estimate.inverse_depth, [
             (self._grid_warp(estimate, self._frames[source.frame.stamp][source.view.name],
@@ -172,17 +183,24 @@ class SweepEngine:
         estimate.confidence = confidence(clues(estimate.peak, estimate.matched, support, conflict,
                                                surface_support(coarse), estimate.inverse_depth),
                                          estimate.matched, moved)
-        guide = fine.image[0, 0]
-        sure, sigma = upsample(torch.stack((estimate.confidence, relative_sigma(moved))), coarse,
-                               guide[::2, ::2], guide, 0.0)
-        number = estimate.number
-        if estimate.pyramid.step == 2:
-            number, sure, sigma = upsample(torch.stack((number, sure, sigma)), number, guide,
-                                           grey(view.image)[0, 0], 0.5)
-        usable = view.mask & self.ego_mask.mask(view)
+        estimate.sigma = relative_sigma(moved)
+
+    def _finish(self, group: list[_Estimate]) -> list[DepthView]:
+        """Views of one size at full resolution."""
+        guide = torch.stack([estimate.pyramid.fine.image[0, 0] for estimate in group])
+        number = torch.stack([estimate.number for estimate in group])
+        coarse = number[:, ::2, ::2]
+        judged = torch.stack([torch.stack((estimate.confidence, estimate.sigma)) for estimate in group])
+        sure, sigma = upsample(judged, coarse, guide[:, ::2, ::2], guide, 0.0).unbind(1)
+        if group[0].pyramid.step == 2:
+            full = torch.stack([grey(estimate.view.image)[0, 0] for estimate in group])
+            number, sure, sigma = upsample(torch.stack((number, sure, sigma), 1), number, guide, full, 0.5).unbind(1)
+        usable = torch.stack([estimate.view.mask & self.ego_mask.mask(estimate.view) for estimate in group])
         valid = usable & (number > _FARTHEST) & (sure >= self.config.min_confidence)
-        return DepthView(view, 1.0 / inverse_depth_at(number, self.planes),
-                         torch.where(valid, sure.clamp(0.0, 1.0), torch.zeros_like(sure)), sigma, valid)
+        sure = torch.where(valid, sure.clamp(0.0, 1.0), torch.zeros_like(sure))
+        depth = 1.0 / inverse_depth_at(number, self.planes)
+        return [DepthView(estimate.view, depth[index], sure[index], sigma[index], valid[index])
+                for index, estimate in enumerate(group)]
 
     def _other_depths(self, frame: PreparedFrame, estimate: _Estimate, keyframes: Sequence[PreparedFrame],
                       ) -> list[OtherDepth]:
@@ -193,7 +211,7 @@ class SweepEngine:
                 if other is estimate or other.inverse_depth.numel() == 0:
                     continue
                 T_other_view = relative_pose(frame, estimate.view, other_frame, other.view)
-                trust = other.peak * other.rematched if other.confidence is None else other.confidence
+                trust = other.peak * other.rematched if other.confidence.numel() == 0 else other.confidence
                 others.append(OtherDepth(other.inverse_depth, trust,
                                          self._grid_warp(estimate, other, T_other_view)))
         return others

@@ -38,63 +38,67 @@ def inverse_depth_at(number: Tensor, planes: Tensor) -> Tensor:
 
 
 def upsample(values: Tensor, numbers: Tensor, coarse_guide: Tensor, fine_guide: Tensor, offset: float) -> Tensor:
-    """Twice the resolution without mixing surfaces: (C, h, w) values -> (C, H, W), H = 2h, W = 2w.
+    """Twice the resolution without mixing surfaces: (..., C, h, w) values -> (..., C, H, W), H = 2h, W = 2w.
 
-    numbers (h, w): plane numbers that tell surfaces apart; guides: grey (h, w) and (H, W); offset: position of a
-    coarse sample within its 2 x 2 fine pixels (0 = on the first, 0.5 = in their middle).
+    numbers (..., h, w): plane numbers that tell surfaces apart; guides: grey (..., h, w) and (..., H, W); offset:
+    position of a coarse sample within its 2 x 2 fine pixels (0 = on the first, 0.5 = in their middle).
     """
-    channels = torch.cat((values, numbers[None], coarse_guide[None]))
-    out = values.new_empty(len(values), *fine_guide.shape)
-    padded = F.pad(channels[None], (1, 1, 1, 1), mode="replicate")[0]
+    channels = torch.cat((values, numbers.unsqueeze(-3), coarse_guide.unsqueeze(-3)), -3)
+    out = values.new_empty(*values.shape[:-2], *fine_guide.shape[-2:])
+    padded = F.pad(channels, (1, 1, 1, 1), mode="replicate")
     for row in (0, 1):
         for column in (0, 1):
-            target = fine_guide[row::2, column::2]
-            out[:, row::2, column::2] = _blend(padded, target, 0.5 * (row - offset), 0.5 * (column - offset))
+            target = fine_guide[..., row::2, column::2]
+            out[..., row::2, column::2] = _blend(padded, target, 0.5 * (row - offset), 0.5 * (column - offset))
     return out
 
 
 def _blend(padded: Tensor, target: Tensor, down: float, right: float) -> Tensor:
     """Mix of the four coarse samples around a fine position ``down``, ``right`` (in coarse pixels) of the sample."""
-    height, width = target.shape
+    height, width = target.shape[-2:]
     top, left = (1 if down >= 0 else 0), (1 if right >= 0 else 0)
     fraction_y, fraction_x = down % 1.0, right % 1.0
     neighbours, weights = [], []
     for dy, wy in ((0, 1.0 - fraction_y), (1, fraction_y)):
         for dx, wx in ((0, 1.0 - fraction_x), (1, fraction_x)):
             if wy * wx > 0.0:
-                sample = padded[:, top + dy:top + dy + height, left + dx:left + dx + width]
+                sample = padded[..., top + dy:top + dy + height, left + dx:left + dx + width]
+                likeness = (sample[..., -1, :, :] - target).abs_().mul_(-1.0 / _GREY_SIGMA).exp_()
                 neighbours.append(sample)
-                weights.append(1e-6 + wy * wx * torch.exp(-(sample[-1] - target).abs() / _GREY_SIGMA))
-    leader, most = neighbours[0][-2], weights[0]
+                weights.append(likeness.mul_(wy * wx).add_(1e-6))
+    leader, most = neighbours[0][..., -2, :, :], weights[0]
     for sample, weight in zip(neighbours[1:], weights[1:], strict=True):
-        leader = torch.where(weight > most, sample[-2], leader)
+        leader = torch.where(weight > most, sample[..., -2, :, :], leader)
         most = torch.maximum(most, weight)
-    total = torch.zeros_like(neighbours[0][:-2])
+    total = torch.zeros_like(neighbours[0][..., :-2, :, :])
     norm = torch.full_like(most, 1e-9)
     for sample, weight in zip(neighbours, weights, strict=True):
-        weight = weight * ((sample[-2] - leader).abs() < _SAME_SURFACE)
-        total += sample[:-2] * weight
+        weight.mul_((sample[..., -2, :, :] - leader).abs_() < _SAME_SURFACE)
+        total.addcmul_(sample[..., :-2, :, :], weight.unsqueeze(-3))
         norm += weight
-    return total / norm
+    return total.div_(norm.unsqueeze(-3))
 
 
 def smooth(number: Tensor, weight: Tensor, guide: Tensor, radius: int, spread: float) -> Tensor:
-    """Bilateral mean of plane numbers (H, W): neighbours of like grey ``guide`` (H, W), within ``spread`` planes,
-    weighted by ``weight`` (H, W)."""
-    height, width = number.shape
-    stack = F.pad(torch.stack((number, weight, guide))[None], (radius,) * 4, mode="replicate")[0]
-    total = number * (weight + 1e-3)
+    """Bilateral mean of plane numbers (..., H, W): neighbours of like grey ``guide`` (..., H, W), within ``spread``
+    planes, weighted by ``weight`` (..., H, W)."""
+    height, width = number.shape[-2:]
+    stack = torch.stack((number, weight, guide.mul(1.0 / _GREY_SIGMA)), -3)
+    numbers, strengths, greys = F.pad(stack, (radius,) * 4, mode="replicate").unbind(-3)
+    grey = stack[..., 2, :, :]
     norm = weight + 1e-3
+    total = number * norm
     for dy in range(2 * radius + 1):
         for dx in range(2 * radius + 1):
             if dy == radius and dx == radius:
                 continue
-            other, strength, grey = stack[:, dy:dy + height, dx:dx + width]
-            share = strength * torch.exp(-(grey - guide).abs() / _GREY_SIGMA
-                                         - ((other - number) / spread) ** 2)
-            total = total + share * other
-            norm = norm + share
-    return total / norm
+            part = (..., slice(dy, dy + height), slice(dx, dx + width))
+            other, apart = numbers[part], numbers[part] - number
+            share = (greys[part] - grey).abs_().addcmul_(apart, apart, value=1.0 / spread ** 2)
+            share.neg_().exp_().mul_(strengths[part])
+            total.addcmul_(share, other)
+            norm += share
+    return total.div_(norm)
 
 
 def rematch(number: Tensor, statistics: WindowStatistics, sources: Sequence[tuple[Level, PairWarp]], planes: Tensor,
