@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import Executor
 from rclpy.task import Future
 
 from ..config import Config, set_thread_waiting
@@ -21,6 +21,7 @@ from ..structures import InputError
 from .benchmark_peers import peer
 from .engine import load_pipeline
 from .reconstruction_node import ReconstructionNode, start
+from .spin import make_executor
 
 RATE = 10.0
 FRAMES, WARM_UP, PATIENCE = 8, 2, 600.0
@@ -44,8 +45,7 @@ def measure_live(bag: Path, cameras: Sequence[str], overrides: Mapping[str, Any]
         counted = _Counted()
         node = start(counted.load)
         stack.callback(_put_away, node)
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
+        executor = make_executor(node)
         stack.enter_context(peer("listen", node.get_fully_qualified_name()))
         stack.enter_context(peer("feed", str(bag), ",".join(cameras), str(RATE)))
         _spin_until(executor, counted, WARM_UP)
@@ -81,7 +81,7 @@ def _yaml(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _spin_until(executor: SingleThreadedExecutor, counted: _Counted, frames: int) -> None:
+def _spin_until(executor: Executor, counted: _Counted, frames: int) -> None:
     """As the node spins by itself: a timeout at every turn would cost processor time that is not the node's."""
     counted.wanted, counted.reached = frames, Future()
     watchdog = threading.Timer(PATIENCE, counted.reached.cancel)

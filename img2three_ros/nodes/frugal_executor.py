@@ -27,8 +27,8 @@ class FrugalExecutor(SingleThreadedExecutor):
     free: set while the worker is free.
     """
 
-    def __init__(self, free: threading.Event) -> None:
-        super().__init__()
+    def __init__(self, free: threading.Event, **options: Any) -> None:
+        super().__init__(**options)
         self._free = free
         self._rarely, self._looked, self._more = True, 0.0, False
 

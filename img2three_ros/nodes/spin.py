@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 import rclpy
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import Executor, ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 
 from ..config import set_thread_waiting
@@ -26,9 +26,9 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     """Run one node until it is told to stop. Returns the exit code: 0 after SIGINT, SIGTERM or shutdown, 1 for input
     that cannot be used (said in one line).
 
-    make_node: called once ROS is up. spin: the main loop; default a single-threaded executor (more threads cost CPU
-    and win nothing here, see reference figures; the EventsExecutor of rclpy cannot be stopped).
-    A node may have ``close() -> bool``, called before it is destroyed; False means a thread cannot be stopped.
+    make_node: called once ROS is up. spin: the main loop; default that of ``make_executor``.
+    A node may have ``close() -> bool``, called before it is destroyed; False means a thread cannot be stopped; and
+    ``free``, an Event that is set while nothing heavy is under way.
     """
     set_thread_waiting()
     rclpy.init(args=None if args is None else list(args))
@@ -86,10 +86,17 @@ def handle_one(node: Node, seconds: float) -> None:
     rclpy.spin_once(node, timeout_sec=seconds)
 
 
-def _spin(node: Node) -> None:
+def make_executor(node: Node) -> Executor:
+    """What spins a node: single-threaded, as more threads cost CPU and win nothing here (reference figures), and the
+    EventsExecutor of rclpy cannot be stopped; a frugal one if the node has ``free``."""
     free = getattr(node, "free", None)
     executor = SingleThreadedExecutor() if free is None else FrugalExecutor(free)
     executor.add_node(node)
+    return executor
+
+
+def _spin(node: Node) -> None:
+    executor = make_executor(node)
     try:
         executor.spin()
     finally:

@@ -1,0 +1,130 @@
+"""The executor that rests: nothing is lost, forgotten or kept waiting, over the real middleware."""
+
+import threading
+import time
+
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from std_msgs.msg import UInt64
+from std_srvs.srv import Trigger
+
+from img2three_ros.nodes import frugal_executor
+from img2three_ros.nodes.frugal_executor import FrugalExecutor
+
+PATIENCE = 10.0
+
+
+class Rig:
+    """A node spun by the executor in a thread, and a peer that talks to it."""
+
+    def __init__(self, namespace: str) -> None:
+        self.free = threading.Event()
+        self.free.set()
+        self.node = Node("frugal", namespace=namespace)
+        self.peer = Node("peer", namespace=namespace)
+        self.heard: list[int] = []
+        self.node.create_subscription(UInt64, "numbers", lambda message: self.heard.append(message.data), 100)
+        self.node.create_service(Trigger, "ask", lambda request, response: response)
+        self.numbers = self.peer.create_publisher(UInt64, "numbers", 100)
+        self.asking = self.peer.create_client(Trigger, "ask")
+        self.executor = FrugalExecutor(self.free)
+        self.executor.add_node(self.node)
+        self.thread = threading.Thread(target=self.executor.spin)
+        self.thread.start()
+        self.peers = SingleThreadedExecutor()
+        self.peers.add_node(self.peer)
+        assert self.wait(lambda: self.numbers.get_subscription_count() == 1)
+        assert self.asking.wait_for_service(PATIENCE)
+
+    def wait(self, condition, seconds=PATIENCE) -> bool:
+        end = time.monotonic() + seconds
+        while not condition() and time.monotonic() < end:
+            self.peers.spin_once(timeout_sec=0.01)
+        return condition()
+
+    def answered(self, seconds=PATIENCE) -> bool:
+        return self.wait(self.asking.call_async(Trigger.Request()).done, seconds)
+
+    def close(self) -> None:
+        self.free.set()
+        self.executor.shutdown()
+        self.thread.join(PATIENCE)
+        assert not self.thread.is_alive()
+        self.node.destroy_node()
+        self.peer.destroy_node()
+
+
+@pytest.fixture
+def rig(namespace):
+    made = Rig(namespace)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_every_message_is_handled_in_order_and_services_answer(rig, busy):
+    if busy:
+        rig.free.clear()
+    for number in range(60):  # at once: a turn of rclpy takes one message of a topic
+        rig.numbers.publish(UInt64(data=number))
+    assert rig.wait(lambda: len(rig.heard) == 60)
+    assert rig.heard == list(range(60))
+    assert rig.answered()
+    assert rig.answered()
+
+
+def test_services_answer_while_messages_keep_coming(rig):
+    numbers = iter(range(10**6))
+    stop = threading.Event()
+
+    def talk():
+        while not stop.wait(0.002):
+            rig.numbers.publish(UInt64(data=next(numbers)))
+
+    talking = threading.Thread(target=talk)
+    talking.start()
+    try:
+        assert rig.wait(lambda: len(rig.heard) > 20)
+        assert rig.answered()
+        rig.free.clear()
+        assert rig.answered()
+    finally:
+        stop.set()
+        talking.join()
+
+
+def test_the_rest_ends_when_the_worker_is_free(rig, monkeypatch):
+    monkeypatch.setattr(frugal_executor, "LONG_REST", 60.0)
+    rig.free.clear()
+    rig.numbers.publish(UInt64(data=1))  # may still be handled: the turn had begun
+    rig.wait(lambda: bool(rig.heard), 1.0)
+    before = len(rig.heard)
+    rig.numbers.publish(UInt64(data=2))
+    assert not rig.wait(lambda: len(rig.heard) > before, 0.5)
+    rig.free.set()
+    assert rig.wait(lambda: rig.heard[-1:] == [2])
+
+
+def test_shutdown_of_ros_ends_it():
+    context = rclpy.Context()
+    context.init()
+    assert rclpy.get_default_context() is not context
+    node = Node("ends", context=context)
+    executor = FrugalExecutor(threading.Event(), context=context)
+    executor.add_node(node)
+    ended = []
+
+    def spin():
+        try:
+            executor.spin()
+        except rclpy.executors.ExternalShutdownException:
+            ended.append(True)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    time.sleep(0.2)
+    context.try_shutdown()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
