@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from rclpy.executors import SingleThreadedExecutor, TimeoutException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor, TimeoutException
 from rclpy.service import Service
 from rclpy.waitable import Waitable
 
@@ -40,6 +40,8 @@ class FrugalExecutor(SingleThreadedExecutor):
         """One turn. Not public, but the same in every release since Humble; without it every turn has everything."""
         if timeout_sec is None:
             timeout_sec = self._rest()
+            if not self.context.ok():  # shut down while it rested
+                raise ExternalShutdownException
         worked = False
         try:
             for ready in super()._wait_for_ready_callbacks(timeout_sec, *arguments, **named):
