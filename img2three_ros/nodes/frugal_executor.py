@@ -12,7 +12,7 @@ from rclpy.waitable import Waitable
 
 SHORT_REST, LONG_REST = 0.002, 0.02
 """Seconds between two turns while the worker is free, and while it is busy: what comes together is handled together."""
-RARELY = 0.05
+RARELY = 0.1
 """Seconds between two looks at services and QoS events."""
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ingest_samples import info_message
 
-from img2three_ros.ingest.camera_info import calibration_from_camera_info
+from img2three_ros.ingest.camera_info import calibration_from_camera_info, contents
 from img2three_ros.structures import CameraCalibration, InputError
 
 TOPIC = "/camera/front/camera_info"
@@ -77,3 +77,13 @@ def test_bad_calibrations_name_topic_and_value(changes, text):
     with pytest.raises(InputError, match=text) as error:
         calibration_from_camera_info(info(**changes), TOPIC)
     assert error.value.reason == "camera_info" and TOPIC in str(error.value)
+
+
+@pytest.mark.parametrize("change", [
+    {"width": 101}, {"height": 81}, {"distortion_model": "equidistant"}, {"d": np.full(5, 0.1)}, {"k": 2.0 * K.ravel()},
+    {"p": np.arange(12.0)}, {"binning_x": 2}, {"binning_y": 2},
+    *({f"roi__{name}": 8} for name in ("x_offset", "y_offset", "width", "height"))],
+    ids=lambda change: next(iter(change)))
+def test_contents_tell_every_change_but_none_of_the_header(change):
+    assert contents(info(header__stamp="later")) == contents(info())
+    assert contents(info(**change)) != contents(info())
