@@ -13,7 +13,7 @@ from rclpy.waitable import Waitable
 SHORT_REST, LONG_REST = 0.002, 0.02
 """Seconds between two turns while the worker is free, and while it is busy: what comes together is handled together."""
 RARELY = 0.1
-"""Seconds between two looks at services and QoS events."""
+"""Seconds between two looks at services and QoS events where none came."""
 
 
 class FrugalExecutor(SingleThreadedExecutor):
@@ -22,7 +22,7 @@ class FrugalExecutor(SingleThreadedExecutor):
 
     - While the worker is busy nothing that arrives could be used at once: it waits, and is handled in one go. The rest
       ends when the worker is free.
-    - Services and QoS events, most of what a node has, are looked at every RARELY s.
+    - Services and QoS events, most of what a node has, are looked at every RARELY s, and at every turn while some come.
 
     free: set while the worker is free.
     """
@@ -46,6 +46,8 @@ class FrugalExecutor(SingleThreadedExecutor):
         try:
             for ready in super()._wait_for_ready_callbacks(timeout_sec, *arguments, **named):
                 worked = True
+                if isinstance(ready[1], (Service, Waitable)):
+                    self._looked = 0.0  # one call seldom comes alone
                 yield ready
         except TimeoutException:
             self._more = worked  # a turn takes one message of each topic
