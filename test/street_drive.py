@@ -19,8 +19,8 @@ from img2three_ros.fileio import messages
 from img2three_ros.fileio.rosbag import BagWriter
 from img2three_ros.geometry.transforms import inverse
 from img2three_ros.models.pointmap_network import Pointmaps
-from img2three_ros.simulation.events import ImageEvent, OdometryEvent, events
-from img2three_ros.simulation.recording import BASE, ODOM
+from img2three_ros.simulation.events import ImageEvent, LidarEvent, OdometryEvent, events
+from img2three_ros.simulation.recording import BASE, LIDAR_NAME, ODOM, event_messages
 from img2three_ros.simulation.rig import optical_frame
 from img2three_ros.simulation.settings import SimulationConfig
 from img2three_ros.simulation.vehicle import SimulatedVehicle
@@ -44,19 +44,23 @@ class Drive:
     def intrinsics(self, camera):
         return self.vehicle.calibrations[camera].intrinsics
 
-    def write(self, path, turned=None, zoomed=None, tf=True, info=True, odometry=True, cameras=None):
+    def write(self, path, turned=None, zoomed=None, tf=True, info=True, odometry=True, cameras=None, lidar=False):
         """turned: camera -> rotation vector, degrees in its optical frame, by which TF is wrong. zoomed: camera ->
-        factor by which its CameraInfo's focal length is wrong."""
+        factor by which its CameraInfo's focal length is wrong. lidar: a scan with every image of the first camera."""
         kept = cameras or self.vehicle.camera_names
         with BagWriter(path) as bag:
             first = self.events[0].stamp
             if tf:
                 static = {(BASE, optical_frame(name)): self._published(name, turned or {}) for name in kept}
+                static[BASE, LIDAR_NAME] = self.vehicle.T_base_lidar
                 bag.write("/tf_static", messages.transform_message(static, first), first)
             for event in self.events:
                 if isinstance(event, OdometryEvent) and odometry:
                     bag.write("/odom", messages.odometry_message(event.stamp, ODOM, BASE, event.T_odom_base),
                               event.stamp)
+                if lidar and isinstance(event, ImageEvent) and event.camera == kept[0]:
+                    scan = LidarEvent(event.stamp, self.vehicle.lidar(event.stamp))
+                    bag.write("/lidar/points", event_messages(scan, self.vehicle)["/lidar/points"], event.stamp)
                 if isinstance(event, ImageEvent) and event.camera in kept:
                     frame, topic = optical_frame(event.camera), f"/camera/{event.camera}"
                     if info:

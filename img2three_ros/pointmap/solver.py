@@ -55,7 +55,8 @@ class Problem:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """Where the solver ended. converged: the last accepted step changed the objective by less than asked."""
+    """Where the solver ended. converged: the last accepted step gained less than asked, or where no step was accepted,
+    the Newton step promised less."""
 
     state: State
     residuals: Residuals
@@ -70,9 +71,10 @@ def solve(problem: Problem, start: State, iterations: int, tolerance: float = 1e
     value, damping, free = problem.objective(state, found.loss), 1e-4, problem.free()
     for iteration in range(iterations):
         blocks = _blocks(problem, state, found)
-        accepted = False
+        accepted, promised = False, 0.0
         for _ in range(_RETRIES):
             step = _step(problem, blocks, free, damping)
+            promised = max(promised, _promised(blocks, step))  # that of the least damped step
             trial, left = evaluate(moved(state, step), problem.samples, weights, _DEPTH_ROUNDS)
             new = problem.objective(trial, left.loss) if bool(torch.isfinite(left.loss)) else float("inf")
             accepted = new < value
@@ -80,12 +82,17 @@ def solve(problem: Problem, start: State, iterations: int, tolerance: float = 1e
                 break
             damping = max(10.0 * damping, 1e-6)
         if not accepted:
-            return Solution(state, found, iteration, True)
+            return Solution(state, found, iteration, promised < tolerance * problem.evidence)
         gained, state, found, value = value - new, trial, left, new
         damping *= 0.2
         if gained < tolerance * problem.evidence:
             return Solution(state, found, iteration + 1, True)
     return Solution(state, found, iterations, False)
+
+
+def _promised(blocks: list[Block], step: Tensor) -> float:
+    """By how much the objective would fall if it were the parabola that it is taken for."""
+    return -0.5 * sum(float((block.gradient * step[block.index]).sum()) for block in blocks)
 
 
 def _blocks(problem: Problem, state: State, found: Residuals) -> list[Block]:

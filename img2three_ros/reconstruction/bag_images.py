@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ..config import Config
 from ..geometry.cameras import Undistorter, UndistortionMap
-from ..geometry.transforms import inverse
-from ..ingest.bag_frames import BagSummary, read_frames
+from ..geometry.transforms import apply, inverse
+from ..ingest.bag_frames import BagSummary, read_frames, read_lidar
 from ..ingest.camera_rig import CameraRig
+from ..ingest.lidar import LidarScan
 from ..ingest.unknown_rig import known_intrinsics, rig_with_unknowns
 from ..structures import CameraImage, Frame, InputError, Matrix
 from .instant import Choice
@@ -28,6 +29,8 @@ ABOUT_IMAGES = 12
 STEP, PAUSE = 1.0, 0.5
 """Metres between instants; seconds where motion is not known."""
 _MOST_EARLIER = 5
+SCAN_NEAR, SAME_INSTANT = 100_000_000, 10_000_000
+"""A LiDAR scan may be this far from the instant, ns, with and without known motion between."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,8 @@ class BagImage:
 @dataclass(frozen=True, eq=False)
 class BagImages:
     """images: newest instant first, in the order of the cameras. about, notes: sentences on what they are, and on what
-    went wrong. number: of the chosen frame; seconds: after the first."""
+    went wrong. number: of the chosen frame; seconds: after the first. lidar: (N, 3) points of a scan at the chosen
+    instant, in its base frame, metres; None = there is none."""
 
     images: tuple[BagImage, ...]
     base_frame: str
@@ -68,6 +72,7 @@ class BagImages:
     seconds: float
     about: tuple[str, ...]
     notes: tuple[str, ...]
+    lidar: NDArray[np.floating] | None = None
 
 
 def read_bag_images(bag: Path | str, config: Config, choice: Choice, instants: int | None = None,
@@ -91,8 +96,29 @@ def read_bag_images(bag: Path | str, config: Config, choice: Choice, instants: i
     notes = [str(problem) for problem in summary.problems if "no CameraInfo" not in str(problem)]
     if chosen.frames[0].missing:
         notes.append(f"without {', '.join(chosen.frames[0].missing)}: no image at this instant")
+    lidar = lidar_at(chosen.frames[0], bag, known)
+    told = () if lidar is None else (f"LiDAR: {len(lidar)} points of this instant, for the scale only",)
     return BagImages(images, chosen.frames[0].base_frame, chosen.frames[0].stamp, chosen.number, chosen.seconds,
-                     tuple(_about(chosen, images)), tuple(notes))
+                     (*_about(chosen, images), *told), tuple(notes), lidar)
+
+
+def lidar_at(frame: Frame, bag: Path | str, rig: CameraRig) -> NDArray[np.floating] | None:
+    """Points (N, 3) of the scan next to a frame, in its base frame; None if none within ``SCAN_NEAR`` can be moved
+    there."""
+    best: LidarScan | None = None
+    try:
+        for scan in read_lidar(bag, None, rig):
+            if best is None or abs(scan.stamp - frame.stamp) < abs(best.stamp - frame.stamp):
+                best = scan
+            elif scan.stamp > frame.stamp + SCAN_NEAR:
+                break
+    except InputError:  # no LiDAR, or none that is placed on the vehicle: others may tell the scale
+        return None
+    if best is None or abs(best.stamp - frame.stamp) > SCAN_NEAR:
+        return None
+    if best.T_odom_base is None or frame.T_odom_base is None:
+        return best.points if abs(best.stamp - frame.stamp) <= SAME_INSTANT else None
+    return apply(inverse(frame.T_odom_base) @ best.T_odom_base, best.points.astype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)

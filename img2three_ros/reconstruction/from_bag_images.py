@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..config import Config
+from ..geometry.transforms import apply, inverse
 from ..pointmap.view_graph import Edge, complete_pairs, window_pairs
 from ..structures import InputError, Matrix
 from .bag_images import BagImage, BagImages, read_bag_images
@@ -96,9 +98,16 @@ def told_of(found: BagImages, kept: Sequence[int], fitted: Sequence[FittedImage]
     paths = [fitted[image].path for image in kept]
     rig = [image.T_world_camera if image.instant == 0 else None for image in images]
     metres = Metres(numbered_baseline(settings.baseline, paths), settings.metric_network, rig, _ways(images),
-                    known.centre if placed else None)
+                    [_scan_of(image, found) for image in images], known.centre if placed else None)
     world = (f"{found.base_frame} at {found.stamp / 1e9:.3f} s (x forward, y left, z up)" if placed else OPTICAL_WORLD)
     return Told(known, masks, metres, world, placed, leave_out=True, about=found.about)
+
+
+def _scan_of(image: BagImage, found: BagImages) -> NDArray[np.floating] | None:
+    """LiDAR points in the optical frame of an image of the chosen instant; None for others, and without LiDAR."""
+    if image.instant != 0 or image.T_world_camera is None or found.lidar is None:
+        return None
+    return apply(inverse(image.T_world_camera), found.lidar)
 
 
 def _ways(images: Sequence[BagImage]) -> list[list[Matrix | None]]:

@@ -158,6 +158,7 @@ def _metres_of(metres: Metres, images: Sequence[int]) -> Metres:
             raise InputError("parameter", "an image of the baseline shares nothing with the others and was left out")
         baseline = images.index(baseline[0]), images.index(baseline[1]), baseline[2]
     return replace(metres, baseline=baseline, rig=[metres.rig[image] for image in images] if metres.rig else (),
+                   lidar=[metres.lidar[image] for image in images] if metres.lidar else (),
                    ways=[[way[image] for image in images] for way in metres.ways])
 
 

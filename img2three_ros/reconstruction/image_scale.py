@@ -1,5 +1,5 @@
-"""How long a metre is in a scene of images, from the first of these that knows: a distance that the user gives, poses
-of the cameras, the way that odometry measured, a metric network."""
+"""How long a metre is in a scene of images, from the first of these that knows: a distance that the user gives; poses
+of the cameras, the way that odometry measured and LiDAR; a metric network."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..pointmap.scale import (
     ScaleEstimate,
     combined_scale,
     scale_from_baselines,
+    scale_from_lidar,
     scale_from_metric_pairs,
     scale_from_odometry,
 )
@@ -40,6 +41,7 @@ class Metres:
     baseline: two images and the distance of their cameras, metres. metric_network: its pairs are in metres.
     rig: per image its pose on the vehicle at one instant, metres; None for others. ways: for every camera, per image
     its pose (4, 4) in the odometry frame, None for images of other cameras; only distances within one way are used.
+    lidar: per image points (N, 3) in its optical frame, metres; None for others.
     centre: (3,) the point of the world that stays where it is when lengths change.
     """
 
@@ -47,6 +49,7 @@ class Metres:
     metric_network: bool = False
     rig: Sequence[Matrix | None] = ()
     ways: Sequence[Sequence[Matrix | None]] = ()
+    lidar: Sequence[NDArray[np.floating] | None] = ()
     centre: NDArray[np.float64] | None = None
 
 
@@ -78,15 +81,15 @@ def scaled(part: AlignedPart, metres: Metres, confidence: float, known_cameras: 
             return _without_metre(scene, metres, confidence, "the baseline given is too short: what pairs tell of the "
                                   f"ways between cameras is uncertain by {100 * doubt:.0f} % of it")
         return _settled(scene, estimate, "the baseline given", metres, _doubt_notes(doubt), doubt)
-    known, notes = _of_poses(scene, metres)
-    why = ""
+    (known, notes), lidar = _of_poses(scene, metres), _of_lidar(scene, metres)
+    known, why = (*known, *lidar), ""
     if scene.metric:
         doubt, why = _poses_doubt(part, known_part(known_cameras, part.images), masks)
         if not why:
             said = "; ".join(f"{one.source} {100 * (one.metres - 1):+.1f} % off" for one in known)
             unit = f"metres, from the known poses (uncertain by {100 * doubt:.1f} %){': ' + said if said else ''}"
             return Scaled(scene, unit, known, (*notes, *_doubt_notes(doubt)))
-        known, notes = (), ()
+        known, notes = lidar, ((why,) if lidar else ())  # odometry and baselines are what the poses were made of
     if known:
         best, more = combined_scale(known) if len(known) > 1 else (known[0], ())
         return _settled(scene, best, best.source, metres, (*notes, *more))
@@ -171,6 +174,14 @@ def _of_poses(scene: AlignedScene, metres: Metres) -> tuple[tuple[ScaleEstimate,
     odometry, notes = combined_scale(ways)
     spread = odometry.residual if len(ways) > 1 else ways[0].residual
     return (*found, replace(odometry, source="odometry", residual=spread)), notes
+
+
+def _of_lidar(scene: AlignedScene, metres: Metres) -> tuple[ScaleEstimate, ...]:
+    """Empty where no image has enough points on confident depth."""
+    try:
+        return (scale_from_lidar(scene, metres.lidar),) if metres.lidar else ()
+    except InputError:
+        return ()
 
 
 def _stretched(scene: AlignedScene, scale: float, centre: NDArray[np.float64] | None,

@@ -7,10 +7,12 @@ import pytest
 import torch
 from pointmap_scene import BOXES, THREE, camera, errors, pack, predict, render, unpack
 
-from img2three_ros.pointmap.alignment import align
+from img2three_ros.pointmap import solver
+from img2three_ros.pointmap.alignment import AlignmentSettings, align, first_guess
 from img2three_ros.pointmap.checks import check_result, limits
 from img2three_ros.pointmap.known import Known
 from img2three_ros.pointmap.pairs import PairPointmaps
+from img2three_ros.pointmap.samples import take_samples
 from img2three_ros.pointmap.view_graph import reference_pairs, window_pairs
 from img2three_ros.structures import InputError
 
@@ -332,3 +334,24 @@ def test_pairs_of_contradicting_shapes_are_refused(truth):
     with pytest.raises(InputError, match="no pair holds image 1"):
         PairPointmaps(((0, 2), (2, 0)), pairs.points1[:2], pairs.confidence1[:2], pairs.points2[:2],
                       pairs.confidence2[:2])
+
+
+def test_a_solver_whose_steps_are_all_refused_has_not_settled_unless_it_stands_in_the_minimum(truth, monkeypatch):
+    settings = AlignmentSettings()
+    pairs = predict(truth, noise=0.02, rotation=0.3)
+    samples = take_samples(pairs, 1000, None)
+    problem, start, _ = first_guess(pairs, samples, Known(), settings)
+    settled = solver.solve(problem, start, 50, 1e-6)
+    assert settled.converged and settled.iterations > 0
+    evaluate = solver.evaluate
+
+    def refused(state, samples, weights, depth_rounds):
+        state, found = evaluate(state, samples, weights, depth_rounds)
+        # the first evaluation of a run has more rounds: it is that of the start
+        return state, found if depth_rounds > solver._DEPTH_ROUNDS else replace(found, loss=10 * found.loss)
+
+    monkeypatch.setattr(solver, "evaluate", refused)
+    stuck = solver.solve(problem, start, 50, 1e-4)
+    assert stuck.iterations == 0 and not stuck.converged
+    there = solver.solve(problem, replace(settled.state, depth=None), 50, 1e-4)
+    assert there.iterations == 0 and there.converged

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,8 +16,10 @@ from img2three_ros.cli import app
 from img2three_ros.config import Config
 from img2three_ros.geometry.cameras import scale_intrinsics
 from img2three_ros.geometry.transforms import inverse
+from img2three_ros.ingest.bag_frames import read_frames
+from img2three_ros.ingest.rig import rig_from_bag
 from img2three_ros.models import pointmap_network
-from img2three_ros.reconstruction.bag_images import choose_frames, read_bag_images
+from img2three_ros.reconstruction.bag_images import choose_frames, lidar_at, read_bag_images
 from img2three_ros.reconstruction.from_bag_images import BagRequest, reconstruct_bag_images
 from img2three_ros.reconstruction.from_images import ImageSettings
 from img2three_ros.reconstruction.image_exports import export_images
@@ -83,6 +86,25 @@ def test_a_calibrated_recording_stands_in_base_link_in_metres(calibrated):
     assert 0.005 < result.misfit < 0.1
     ground = result.cloud(20_000)[0].points
     assert np.abs(ground[:, 2]).min() < 0.05 and np.percentile(ground[:, 2], 20) < 1.0
+
+
+def test_lidar_is_a_source_of_the_metre_with_its_residual(tmp_path):
+    bag = drive().write(tmp_path / "bag", cameras=THREE, lidar=True)
+    result = reconstructed(bag, DriveNetwork(drive(), noise=1.0))
+    lidar = next(scale for scale in result.scales if scale.source == "LiDAR")
+    assert lidar.count > 100 and lidar.metres == pytest.approx(1.0, abs=0.1) and 0.0 < lidar.residual < 0.2
+    assert "LiDAR" in result.unit and any("LiDAR: " in line for line in result.about)
+
+
+def test_a_scan_of_another_instant_is_not_taken(tmp_path):
+    bag = drive().write(tmp_path / "bag", cameras=THREE, lidar=True)
+    frame = next(iter(read_frames(bag, Config(), THREE)))
+    rig = rig_from_bag(bag, cameras=THREE)
+    near = lidar_at(replace(frame, stamp=frame.stamp + 30_000_000), bag, rig)
+    assert near is not None and len(near) == len(lidar_at(frame, bag, rig))
+    assert lidar_at(replace(frame, stamp=frame.stamp - 150_000_000), bag, rig) is None
+    assert lidar_at(replace(frame, stamp=frame.stamp - 50_000_000, T_odom_base=None), bag, rig) is None
+    assert lidar_at(frame, drive().write(tmp_path / "without", cameras=THREE), rig) is None
 
 
 def test_a_wrong_extrinsic_pulls_but_does_not_fix(tmp_path):

@@ -56,6 +56,36 @@ def test_poses_that_most_images_contradict_give_no_metre():
     assert 5.0 < np.median(depth) < 20.0
 
 
+@pytest.mark.parametrize("poses", ["none", "contradicted"])
+def test_lidar_gives_the_metre_where_poses_do_not(poses):
+    wrong = [camera(), camera(x=3.0, yaw=25), camera(x=-2.0, z=3.0, yaw=-20)]
+    given = wrong if poses == "contradicted" else None
+    part, known = part_with(THREE, given)
+    truth = render(np.stack(THREE))
+    points = [truth.points(image)[::4, ::4][~truth.sky[image][::4, ::4]] for image in (0, 1)]
+    found = scaled(part, Metres(rig=given or (), lidar=[*points, None]), 3.0, known)
+    assert found.scene.metric and [scale.source for scale in found.scales] == ["LiDAR"]
+    assert found.unit.startswith("metres, from LiDAR (residual ")
+    assert any("contradict" in note for note in found.notes) == (given is not None)
+    near = (truth.depth[0] < 30.0) & np.isfinite(found.scene.depth[0])
+    ratio = np.median(found.scene.depth[0][near] / truth.depth[0][near])
+    assert ratio == pytest.approx(1.0, abs=0.001 if given is None else 0.1)
+
+
+def test_lidar_that_agrees_or_not_is_told_beside_known_poses():
+    part, known = part_with(THREE, THREE, noise=0.02)
+    truth = render(np.stack(THREE))
+    points = [truth.points(image)[~truth.sky[image]] for image in range(3)]
+    said = {}
+    for stretch in (1.0, 1.5):
+        found = scaled(part, Metres(rig=list(THREE), lidar=[stretch * one for one in points]), 3.0, known)
+        assert found.scene.metric and "known poses" in found.unit
+        said[stretch] = next(scale.metres for scale in found.scales if scale.source == "LiDAR")
+    assert said[1.0] == pytest.approx(1.0, abs=0.01) and said[1.5] == pytest.approx(1.5, rel=0.01)
+    few = scaled(part, Metres(rig=list(THREE), lidar=[points[0][:5], None, None]), 3.0, known)
+    assert "LiDAR" not in few.unit
+
+
 def test_a_given_baseline_is_doubted_by_what_pairs_differ():
     part, _ = part_with(THREE, noise=0.02, turned=1.0)
     long = np.linalg.norm(THREE[0][:3, 3] - THREE[1][:3, 3])
