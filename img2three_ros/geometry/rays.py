@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 @torch.inference_mode(False)  # whoever asks first: a tensor of inference mode could not be trained with
 def pixel_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """(H, W, 3) homogeneous pixel coordinates u, v, 1 of every pixel centre; shared, so read it only."""

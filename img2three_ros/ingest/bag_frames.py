@@ -121,12 +121,12 @@ def _image_sets(assembler: FrameAssembler, reader: BagReader, rig: CameraRig) ->
 
 
 def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | Path | str | None = None,
-               base_frame: str = "base_link") -> Iterator[LidarScan]:
+               base_frame: str = "base_link", between: tuple[int, int] | None = None) -> Iterator[LidarScan]:
     """Every LiDAR scan of a bag, in the base frame at its own stamp.
 
-    topic: None = the PointCloud2 topic that is not an output of this package. A bad scan is left out; if none is
-    left, raises InputError ``no_lidar``, ``point_cloud``, or ``transform`` where the sensor is not connected to the
-    base frame.
+    topic: None = the PointCloud2 topic that is not an output of this package. between: only scans from one stamp to
+    another, ns; others are not decoded. A bad scan is left out; if none is left of all, raises InputError ``no_lidar``,
+    ``point_cloud``, or ``transform`` where the sensor is not connected to the base frame.
     """
     rig = _loaded(rig)
     base_frame = rig.base_frame if rig else base_frame
@@ -142,6 +142,9 @@ def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | Path 
         given, first_error = 0, None
         for _, _, message in reader.messages([topic]):
             try:
+                if between is not None and not between[0] <= checked_stamp(message, topic) <= between[1]:
+                    given += 1
+                    continue
                 scan = _scan(message, topic, motion)
             except InputError as error:
                 first_error = first_error or error

@@ -22,8 +22,9 @@ from .spin import handle_one, run_node
 
 CLOCK_PERIOD = 0.02
 """Steady seconds between two ticks of /clock while no message is due: every node that listens has to handle them."""
-SERVICE_PERIOD = 0.1
-"""Steady seconds between two looks at what others ask of the player: each costs more than to publish a message."""
+SERVICE_PERIOD, SERVICE_CALLS = 0.1, 4
+"""Steady seconds between two looks at what others ask of the player, as each costs more than to publish a message; and
+events handled at each."""
 
 
 class BagPlayer(Node):
@@ -86,7 +87,8 @@ class BagPlayer(Node):
     def _sleep(self, seconds: float) -> None:
         time.sleep(seconds)
         if time.monotonic() - self._looked >= SERVICE_PERIOD:
-            handle_one(self, 0.0)
+            for _ in range(SERVICE_CALLS):
+                handle_one(self, 0.0)
             self._looked = time.monotonic()
 
     def _play_once(self) -> int:

@@ -124,4 +124,5 @@ def _name(thread: int) -> str:
 def _put_away(node: ReconstructionNode) -> None:
     node.trigger_deactivate()  # waits for the reconstruction under way: its threads must not outlive the process
     node.close()
+    node.clean_up()
     node.destroy_node()

@@ -40,11 +40,9 @@ def load_engine(make_pipeline: Callable[[Config], Pipeline], config: NodeConfig,
     pipeline = make_pipeline(config)
     if config.warm_up:
         self_test(pipeline, blank_frame(cameras, rig, config.base_frame or rig.base_frame))
-    gc.collect()
-    gc.freeze()
     facts = {"device": str(getattr(pipeline, "device", ""))}
     if make_pipeline is not load_pipeline:
-        return Engine(pipeline, facts, lambda device: {}, gc.unfreeze)
+        return _set_apart(Engine(pipeline, facts, lambda device: {}, gc.unfreeze))
     from ..reconstruction.engine_facts import engine_facts, memory_facts, release_memory, running_facts
     from ..reconstruction.pipeline import ReconstructionPipeline
 
@@ -54,5 +52,12 @@ def load_engine(make_pipeline: Callable[[Config], Pipeline], config: NodeConfig,
         gc.unfreeze()
         release_memory()
 
-    return Engine(pipeline, {**facts, **engine_facts(pipeline, config)},
-                  lambda device: {**memory_facts(device), **running_facts(pipeline)}, release)
+    return _set_apart(Engine(pipeline, {**facts, **engine_facts(pipeline, config)},
+                             lambda device: {**memory_facts(device), **running_facts(pipeline)}, release))
+
+
+def _set_apart(engine: Engine) -> Engine:
+    """From garbage collection; last, as only ``release`` takes it back."""
+    gc.collect()
+    gc.freeze()
+    return engine

@@ -12,6 +12,8 @@ from rclpy.waitable import Waitable
 
 SHORT_REST, LONG_REST = 0.002, 0.02
 """Seconds between two turns while the worker is free, and while it is busy: what comes together is handled together."""
+AT_ONCE, BEHIND = 0.001, 2
+"""After so many turns in a row that found work within so many seconds, there is no rest: more comes than turns take."""
 RARELY = 0.1
 """Seconds between two looks at services and QoS events where none came."""
 
@@ -30,7 +32,7 @@ class FrugalExecutor(SingleThreadedExecutor):
     def __init__(self, free: threading.Event, **options: Any) -> None:
         super().__init__(**options)
         self._free = free
-        self._rarely, self._looked, self._more = True, 0.0, False
+        self._rarely, self._looked, self._more, self._at_once = True, 0.0, False, 0
 
     def can_execute(self, entity: Any) -> bool:
         """Whether an entity takes part in this turn."""
@@ -42,9 +44,11 @@ class FrugalExecutor(SingleThreadedExecutor):
             timeout_sec = self._rest()
             if not self.context.ok():  # shut down while it rested
                 raise ExternalShutdownException
-        worked = False
+        worked, began = False, time.monotonic()
         try:
             for ready in super()._wait_for_ready_callbacks(timeout_sec, *arguments, **named):
+                if not worked:
+                    self._at_once = self._at_once + 1 if time.monotonic() - began < AT_ONCE else 0
                 worked = True
                 if isinstance(ready[1], (Service, Waitable)):
                     self._looked = 0.0  # one call seldom comes alone
@@ -64,7 +68,8 @@ class FrugalExecutor(SingleThreadedExecutor):
         if self._more:
             return 0.0
         if self._free.is_set():
-            time.sleep(SHORT_REST)
+            if self._at_once < BEHIND:
+                time.sleep(SHORT_REST)
             return None if self._rarely else RARELY
         self._free.wait(LONG_REST)
         self._more = True

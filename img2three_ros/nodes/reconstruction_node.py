@@ -276,6 +276,8 @@ class ReconstructionNode(ManagedNode):
             raise InputError("required_camera", f"frame at {frame.stamp} ns has no usable image of "
                              f"{', '.join(lacking)} (required_cameras)")
         self.free.clear()
+        if self._worker is None:  # abandoned meanwhile: nobody will say that it is done
+            self.free.set()
         return frame
 
     def earlier(self, item: Work) -> Sequence[Frame]:

@@ -62,6 +62,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     if not stopped:
         # Last resort: a reconstruction under way cannot be interrupted, and waiting for it would take seconds.
         # Everything that must be kept is already written; collecting the node frees the transport's shared memory.
+        gc.unfreeze()  # what was set apart when the engine was loaded
         gc.collect()
         sys.stdout.flush()
         sys.stderr.flush()

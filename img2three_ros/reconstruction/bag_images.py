@@ -19,7 +19,6 @@ from ..geometry.cameras import Undistorter, UndistortionMap
 from ..geometry.transforms import apply, inverse
 from ..ingest.bag_frames import BagSummary, read_frames, read_lidar
 from ..ingest.camera_rig import CameraRig
-from ..ingest.lidar import LidarScan
 from ..ingest.unknown_rig import known_intrinsics, rig_with_unknowns
 from ..structures import CameraImage, Frame, InputError, Matrix
 from .instant import Choice
@@ -96,29 +95,26 @@ def read_bag_images(bag: Path | str, config: Config, choice: Choice, instants: i
     notes = [str(problem) for problem in summary.problems if "no CameraInfo" not in str(problem)]
     if chosen.frames[0].missing:
         notes.append(f"without {', '.join(chosen.frames[0].missing)}: no image at this instant")
-    lidar = lidar_at(chosen.frames[0], bag, known)
+    lidar, why = lidar_at(chosen.frames[0], bag, known)
     told = () if lidar is None else (f"LiDAR: {len(lidar)} points of this instant, for the scale only",)
+    notes += [why] if why else []
     return BagImages(images, chosen.frames[0].base_frame, chosen.frames[0].stamp, chosen.number, chosen.seconds,
                      (*_about(chosen, images), *told), tuple(notes), lidar)
 
 
-def lidar_at(frame: Frame, bag: Path | str, rig: CameraRig) -> NDArray[np.floating] | None:
+def lidar_at(frame: Frame, bag: Path | str, rig: CameraRig) -> tuple[NDArray[np.floating] | None, str]:
     """Points (N, 3) of the scan next to a frame, in its base frame; None if none within ``SCAN_NEAR`` can be moved
-    there."""
-    best: LidarScan | None = None
+    there. And why a LiDAR that the recording has cannot be used, or ''."""
+    near = frame.stamp - SCAN_NEAR, frame.stamp + SCAN_NEAR
     try:
-        for scan in read_lidar(bag, None, rig):
-            if best is None or abs(scan.stamp - frame.stamp) < abs(best.stamp - frame.stamp):
-                best = scan
-            elif scan.stamp > frame.stamp + SCAN_NEAR:
-                break
-    except InputError:  # no LiDAR, or none that is placed on the vehicle: others may tell the scale
-        return None
-    if best is None or abs(best.stamp - frame.stamp) > SCAN_NEAR:
-        return None
-    if best.T_odom_base is None or frame.T_odom_base is None:
-        return best.points if abs(best.stamp - frame.stamp) <= SAME_INSTANT else None
-    return apply(inverse(frame.T_odom_base) @ best.T_odom_base, best.points.astype(np.float64))
+        scan = min(read_lidar(bag, None, rig, between=near), key=lambda one: abs(one.stamp - frame.stamp), default=None)
+    except InputError as error:
+        return None, "" if error.reason == "no_lidar" else f"LiDAR is not used: {error}"
+    if scan is None:
+        return None, ""
+    if scan.T_odom_base is None or frame.T_odom_base is None:
+        return (scan.points, "") if abs(scan.stamp - frame.stamp) <= SAME_INSTANT else (None, "")
+    return apply(inverse(frame.T_odom_base) @ scan.T_odom_base, scan.points.astype(np.float64)), ""
 
 
 @dataclass(frozen=True, eq=False)

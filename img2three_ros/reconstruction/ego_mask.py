@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -44,31 +45,36 @@ class EgoMask:
     def __init__(self) -> None:
         self._evidence: dict[str, _Evidence] = {}
         self._masks: dict[tuple[str, tuple[int, int]], Tensor] = {}
-        self._taught: int | None = None
+        self._taught: dict[str, tuple[int, float]] = {}
 
     def reset(self) -> None:
         """Forget what was learned (another vehicle, another rig)."""
         self._evidence.clear()
         self._masks.clear()
-        self._taught = None
+        self._taught.clear()
 
     def learn_frame(self, frame: PreparedFrame, keyframes: Sequence[PreparedFrame],
                     pyramid: Callable[[PreparedFrame, View], Pyramid]) -> None:
         """Compare all views of a frame with those of the latest keyframe; pyramid: grey images of a frame's view.
 
-        Once there is as much evidence as is kept, a keyframe teaches once.
+        Once there is as much evidence as is kept, a keyframe teaches again only from half as far again.
         """
         if not keyframes:
             return
         earlier = keyframes[-1]
-        again, self._taught = earlier.stamp == self._taught, earlier.stamp
         for view in frame.views:
-            known = self._evidence.get(view.name)
-            if again and known is not None and known.pairs >= _MEMORY:
-                continue
             before = next((other for other in earlier.views if other.name == view.name), None)
-            if before is not None:
+            if before is not None and self._news(view.name, earlier.stamp, _way(frame, view, earlier, before)):
                 self.learn(frame, view, pyramid(frame, view), earlier, before, pyramid(earlier, before))
+
+    def _news(self, name: str, keyframe: int, way: float) -> bool:
+        """Whether a lesson from so far (metres) is worth its time."""
+        known = self._evidence.get(name)
+        stamp, taught = self._taught.get(name, (None, 0.0))
+        if known is not None and known.pairs >= _MEMORY and stamp == keyframe and way < 1.5 * max(taught, 0.01):
+            return False
+        self._taught[name] = (keyframe, way)
+        return True
 
     def learn(self, frame: PreparedFrame, view: View, pyramid: Pyramid, earlier: PreparedFrame, earlier_view: View,
               earlier_pyramid: Pyramid) -> None:
@@ -119,6 +125,10 @@ class EgoMask:
         keep = 1.0 - 1.0 / _MEMORY
         self._evidence[name] = _Evidence(keep * known.stays + stayed, keep * known.changes + changed,
                                          known.pairs + 1, known.travel + travel)
+
+
+def _way(frame: PreparedFrame, view: View, earlier: PreparedFrame, before: View) -> float:
+    return float(np.linalg.norm(relative_pose(frame, view, earlier, before)[:3, 3]))
 
 
 def _filled(known: _Evidence) -> Tensor:

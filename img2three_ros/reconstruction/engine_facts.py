@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..config import Config
+from ..geometry.rays import pixel_grid
 from .pipeline import ReconstructionPipeline
 
 _SHORT = 16
@@ -52,6 +53,7 @@ def memory_facts(device: str) -> dict[str, str]:
 
 def release_memory() -> None:
     """Give what is no longer used back to the device and to the system."""
+    pixel_grid.cache_clear()
     gc.collect()
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         torch.cuda.empty_cache()

@@ -30,6 +30,8 @@ MEDIAN_DEPTH = 10.0
 """Units of the median depth in a world that is not metric."""
 
 _DOUBTFUL = 0.25
+_LIDAR_DOUBT = 0.02
+"""Of its calibration and of what moved meanwhile, however many points there are."""
 _SCALE_IN_DOUBT = 0.1
 """Relative deviation of the metre from which it is said in the notes."""
 
@@ -81,15 +83,15 @@ def scaled(part: AlignedPart, metres: Metres, confidence: float, known_cameras: 
             return _without_metre(scene, metres, confidence, "the baseline given is too short: what pairs tell of the "
                                   f"ways between cameras is uncertain by {100 * doubt:.0f} % of it")
         return _settled(scene, estimate, "the baseline given", metres, _doubt_notes(doubt), doubt)
-    (known, notes), lidar = _of_poses(scene, metres), _of_lidar(scene, metres)
-    known, why = (*known, *lidar), ""
+    (known, notes), (lidar, doubts) = _of_poses(scene, metres), _of_lidar(part, metres, known_cameras)
+    known, notes, why = (*known, *lidar), (*notes, *doubts), ""
     if scene.metric:
         doubt, why = _poses_doubt(part, known_part(known_cameras, part.images), masks)
         if not why:
             said = "; ".join(f"{one.source} {100 * (one.metres - 1):+.1f} % off" for one in known)
             unit = f"metres, from the known poses (uncertain by {100 * doubt:.1f} %){': ' + said if said else ''}"
             return Scaled(scene, unit, known, (*notes, *_doubt_notes(doubt)))
-        known, notes = lidar, ((why,) if lidar else ())  # odometry and baselines are what the poses were made of
+        known, notes = lidar, (*doubts, *((why,) if lidar else ()))  # the others are what the poses were made of
     if known:
         best, more = combined_scale(known) if len(known) > 1 else (known[0], ())
         return _settled(scene, best, best.source, metres, (*notes, *more))
@@ -176,12 +178,22 @@ def _of_poses(scene: AlignedScene, metres: Metres) -> tuple[tuple[ScaleEstimate,
     return (*found, replace(odometry, source="odometry", residual=spread)), notes
 
 
-def _of_lidar(scene: AlignedScene, metres: Metres) -> tuple[ScaleEstimate, ...]:
-    """Empty where no image has enough points on confident depth."""
+def _of_lidar(part: AlignedPart, metres: Metres, known_cameras: Known | None,
+              ) -> tuple[tuple[ScaleEstimate, ...], tuple[str, ...]]:
+    """Nothing where no image has enough points on confident depth. A camera that is not where it is said to be is no
+    judge: its points fall on the wrong pixels."""
+    known = known_part(known_cameras, part.images) or Known()
+    trust = Trust(known.sigma_rotation, known.sigma_translation)
+    displaced = {image for image, off in part.scene.pose_deviation.items() if trust.contradiction(off) > OUTLIER}
+    points = [None if image in displaced else cloud for image, cloud in enumerate(metres.lidar)]
     try:
-        return (scale_from_lidar(scene, metres.lidar),) if metres.lidar else ()
+        found = scale_from_lidar(part.scene, points)
     except InputError:
-        return ()
+        return (), ()
+    if found.residual > _DOUBTFUL:
+        return (), (f"LiDAR is not used for the scale: it and depth differ by {100 * found.residual:.0f} % from pixel "
+                    "to pixel; is its place on the vehicle right, and is it a LiDAR?",)
+    return (replace(found, uncertainty=max(found.uncertainty, _LIDAR_DOUBT)),), ()
 
 
 def _stretched(scene: AlignedScene, scale: float, centre: NDArray[np.float64] | None,

@@ -101,6 +101,21 @@ def test_many_calls_do_not_wait_for_one_look_each(rig, monkeypatch):
     assert rig.wait(lambda: all(call.done() for call in calls))  # within 10 s, not 24
 
 
+def test_what_comes_faster_than_turns_does_not_pile_up(rig):
+    """A turn takes one message of a topic, and rests before: at 600 Hz that would be too slow."""
+    late = []
+    rig.node.create_subscription(UInt64, "stamped",
+                                 lambda message: late.append(time.monotonic_ns() - message.data), 1000)
+    stamped = rig.peer.create_publisher(UInt64, "stamped", 1000)
+    assert rig.wait(lambda: stamped.get_subscription_count() == 1)
+    begun = time.monotonic()
+    for number in range(900):
+        time.sleep(max(0.0, begun + number / 600 - time.monotonic()))
+        stamped.publish(UInt64(data=time.monotonic_ns()))
+    assert rig.wait(lambda: len(late) == 900)
+    assert sorted(late)[450] < 0.2e9  # it would be behind by half a second in the middle
+
+
 def test_the_rest_ends_when_the_worker_is_free(rig, monkeypatch):
     monkeypatch.setattr(frugal_executor, "LONG_REST", 60.0)
     rig.free.clear()
@@ -120,17 +135,19 @@ def test_shutdown_of_ros_ends_it():
     node = Node("ends", context=context)
     executor = FrugalExecutor(threading.Event(), context=context)
     executor.add_node(node)
-    ended = []
+    raised = []
 
     def spin():
         try:
             executor.spin()
-        except rclpy.executors.ExternalShutdownException:
-            ended.append(True)
+        except Exception as error:
+            raised.append(type(error))
 
     thread = threading.Thread(target=spin)
     thread.start()
     time.sleep(0.2)
     context.try_shutdown()
     thread.join(PATIENCE)
-    assert not thread.is_alive()
+    assert not thread.is_alive() and set(raised) <= {rclpy.executors.ExternalShutdownException}
+    with pytest.raises(rclpy.executors.ExternalShutdownException):
+        next(executor._wait_for_ready_callbacks())

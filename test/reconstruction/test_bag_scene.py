@@ -100,11 +100,13 @@ def test_a_scan_of_another_instant_is_not_taken(tmp_path):
     bag = drive().write(tmp_path / "bag", cameras=THREE, lidar=True)
     frame = next(iter(read_frames(bag, Config(), THREE)))
     rig = rig_from_bag(bag, cameras=THREE)
-    near = lidar_at(replace(frame, stamp=frame.stamp + 30_000_000), bag, rig)
-    assert near is not None and len(near) == len(lidar_at(frame, bag, rig))
-    assert lidar_at(replace(frame, stamp=frame.stamp - 150_000_000), bag, rig) is None
-    assert lidar_at(replace(frame, stamp=frame.stamp - 50_000_000, T_odom_base=None), bag, rig) is None
-    assert lidar_at(frame, drive().write(tmp_path / "without", cameras=THREE), rig) is None
+    near, _ = lidar_at(replace(frame, stamp=frame.stamp + 30_000_000), bag, rig)
+    assert near is not None and len(near) == len(lidar_at(frame, bag, rig)[0])
+    assert lidar_at(replace(frame, stamp=frame.stamp - 150_000_000), bag, rig) == (None, "")
+    assert lidar_at(replace(frame, stamp=frame.stamp - 50_000_000, T_odom_base=None), bag, rig) == (None, "")
+    assert lidar_at(frame, drive().write(tmp_path / "without", cameras=THREE), rig) == (None, "")
+    nowhere, why = lidar_at(frame, drive().write(tmp_path / "nowhere", tf=False, lidar=True), rig)
+    assert nowhere is None and why.startswith("LiDAR is not used: ")
 
 
 def test_a_wrong_extrinsic_pulls_but_does_not_fix(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from single_thread import one_thread
 from street_photos import predict, render
 
+from img2three_ros.geometry.transforms import apply, inverse
 from img2three_ros.pointmap.alignment import align
 from img2three_ros.pointmap.known import Known
 from img2three_ros.reconstruction.aligned_parts import AlignedPart
@@ -56,20 +57,42 @@ def test_poses_that_most_images_contradict_give_no_metre():
     assert 5.0 < np.median(depth) < 20.0
 
 
-@pytest.mark.parametrize("poses", ["none", "contradicted"])
-def test_lidar_gives_the_metre_where_poses_do_not(poses):
-    wrong = [camera(), camera(x=3.0, yaw=25), camera(x=-2.0, z=3.0, yaw=-20)]
-    given = wrong if poses == "contradicted" else None
-    part, known = part_with(THREE, given)
+def scans(said):
+    """LiDAR points as a camera gets them that is said to be somewhere (None: not at all)."""
     truth = render(np.stack(THREE))
-    points = [truth.points(image)[::4, ::4][~truth.sky[image][::4, ::4]] for image in (0, 1)]
-    found = scaled(part, Metres(rig=given or (), lidar=[*points, None]), 3.0, known)
+    world = apply(THREE[0], truth.points(0)[::4, ::4][~truth.sky[0][::4, ::4]])
+    return truth, [None if pose is None else apply(inverse(pose), world) for pose in said]
+
+
+def test_lidar_gives_the_metre_where_poses_say_none():
+    part, known = part_with(THREE)
+    truth, points = scans([THREE[0], None, None])
+    found = scaled(part, Metres(lidar=points), 3.0, known)
     assert found.scene.metric and [scale.source for scale in found.scales] == ["LiDAR"]
     assert found.unit.startswith("metres, from LiDAR (residual ")
-    assert any("contradict" in note for note in found.notes) == (given is not None)
+    near = (truth.depth[0] < 30.0) & np.isfinite(found.scene.depth[0])
+    assert np.median(found.scene.depth[0][near] / truth.depth[0][near]) == pytest.approx(1.0, abs=0.001)
+
+
+@pytest.mark.parametrize("wrong", [
+    [camera(), camera(x=3.0, yaw=25), camera(x=-2.0, z=3.0, yaw=-20)],
+    [camera(yaw=20), camera(x=1.0, yaw=-25), camera(x=-1.0, z=2.0, yaw=40)]])
+def test_lidar_seen_through_contradicted_poses_gives_no_wrong_metre(wrong):
+    part, known = part_with(THREE, wrong)
+    truth, points = scans(wrong)
+    found = scaled(part, Metres(rig=wrong, lidar=points), 3.0, known)
+    assert "contradict" in " ".join((found.unit, *found.notes))
     near = (truth.depth[0] < 30.0) & np.isfinite(found.scene.depth[0])
     ratio = np.median(found.scene.depth[0][near] / truth.depth[0][near])
-    assert ratio == pytest.approx(1.0, abs=0.001 if given is None else 0.1)
+    assert not found.scene.metric or ratio == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_cloud_that_is_no_lidar_of_this_place_is_not_believed():
+    part, known = part_with(THREE)
+    chance = np.random.default_rng(0)
+    cloud = chance.uniform((-20, -2, 1), (20, 1, 60), (4000, 3))
+    found = scaled(part, Metres(lidar=[cloud, None, None]), 3.0, known)
+    assert not found.scene.metric and any("LiDAR is not used for the scale" in note for note in found.notes)
 
 
 def test_lidar_that_agrees_or_not_is_told_beside_known_poses():
