@@ -57,12 +57,12 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
         if node is not None:
             stopped = _put_away(node)
             node = None
+            gc.unfreeze()  # what was set apart when an engine was loaded: it has threads that must end
         ended.set()
         rclpy.try_shutdown()
     if not stopped:
         # Last resort: a reconstruction under way cannot be interrupted, and waiting for it would take seconds.
         # Everything that must be kept is already written; collecting the node frees the transport's shared memory.
-        gc.unfreeze()  # what was set apart when the engine was loaded
         gc.collect()
         sys.stdout.flush()
         sys.stderr.flush()
