@@ -125,8 +125,8 @@ def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | Path 
     """Every LiDAR scan of a bag, in the base frame at its own stamp.
 
     topic: None = the PointCloud2 topic that is not an output of this package. between: only scans from one stamp to
-    another, ns; others are not decoded. A bad scan is left out; if none is left of all, raises InputError ``no_lidar``,
-    ``point_cloud``, or ``transform`` where the sensor is not connected to the base frame.
+    another, ns; others are not decoded, and none there is no error. A bad scan is left out; if none is left, raises
+    InputError ``no_lidar``, ``point_cloud``, or ``transform`` where the sensor is not connected to the base frame.
     """
     rig = _loaded(rig)
     base_frame = rig.base_frame if rig else base_frame
@@ -143,7 +143,6 @@ def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | Path 
         for _, _, message in reader.messages([topic]):
             try:
                 if between is not None and not between[0] <= checked_stamp(message, topic) <= between[1]:
-                    given += 1
                     continue
                 scan = _scan(message, topic, motion)
             except InputError as error:
@@ -151,7 +150,7 @@ def read_lidar(bag: Path | str, topic: str | None = None, rig: CameraRig | Path 
                 continue
             given += 1
             yield scan
-        if not given:
+        if not given and (first_error is not None or between is None):
             raise first_error or InputError("no_lidar", f"topic '{topic}' of '{bag}' holds no readable scan: "
                                             + "; ".join(reader.warnings))
 

@@ -63,6 +63,7 @@ def processes(config: TrainingConfig) -> Iterator[Processes]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield Processes(rank, count, device)
+        distributed.barrier()  # none tears its connections down while another still uses them
     finally:
         distributed.destroy_process_group()
 

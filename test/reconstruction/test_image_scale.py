@@ -76,7 +76,7 @@ def test_lidar_gives_the_metre_where_poses_say_none():
 
 @pytest.mark.parametrize("wrong", [
     [camera(), camera(x=3.0, yaw=25), camera(x=-2.0, z=3.0, yaw=-20)],
-    [camera(yaw=20), camera(x=1.0, yaw=-25), camera(x=-1.0, z=2.0, yaw=40)]])
+    [pose @ camera(yaw=turn) for pose, turn in zip(THREE, (0, -20, 15), strict=True)]])
 def test_lidar_seen_through_contradicted_poses_gives_no_wrong_metre(wrong):
     part, known = part_with(THREE, wrong)
     truth, points = scans(wrong)
