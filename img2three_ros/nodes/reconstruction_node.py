@@ -45,10 +45,9 @@ from .worker import Pipeline, ReconstructionWorker
 
 POLL_PERIOD, GRAPH_PERIOD = 0.02, 0.25
 """Seconds between looks at waiting image sets, and at who publishes what."""
-ODOMETRY_PATIENCE = 0.1
-"""Seconds an image set may wait on the worker for odometry or TF to reach its stamps."""
-DEACTIVATION_PATIENCE = 20.0
-"""Seconds a reconstruction under way may take to end; longer is an error, which abandons it."""
+ODOMETRY_PATIENCE, DEACTIVATION_PATIENCE = 0.1, 20.0
+"""Seconds an image set may wait on the worker for odometry or TF to reach its stamps, and a reconstruction under way may
+take to end; longer is an error, which abandons it."""
 
 
 @dataclass(frozen=True)
@@ -275,9 +274,8 @@ class ReconstructionNode(ManagedNode):
         if lacking:
             raise InputError("required_camera", f"frame at {frame.stamp} ns has no usable image of "
                              f"{', '.join(lacking)} (required_cameras)")
-        self.free.clear()
-        if self._worker is None:  # abandoned meanwhile: nobody will say that it is done
-            self.free.set()
+        if self._worker is not None:  # else abandoned meanwhile: nobody will say that it is done
+            self.free.clear()
         return frame
 
     def earlier(self, item: Work) -> Sequence[Frame]:
