@@ -46,8 +46,8 @@ from .worker import Pipeline, ReconstructionWorker
 POLL_PERIOD, GRAPH_PERIOD = 0.02, 0.25
 """Seconds between looks at waiting image sets, and at who publishes what."""
 ODOMETRY_PATIENCE, DEACTIVATION_PATIENCE = 0.1, 20.0
-"""Seconds an image set may wait on the worker for odometry or TF to reach its stamps, and a reconstruction under way may
-take to end; longer is an error, which abandons it."""
+"""Seconds an image set may wait on the worker for odometry or TF to reach its stamps, and a reconstruction under way
+may take to end; longer is an error, which abandons it."""
 
 
 @dataclass(frozen=True)
