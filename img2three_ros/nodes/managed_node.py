@@ -113,6 +113,11 @@ class ManagedNode(LifecycleNode, ABC):
         result: Result = outcome["result"]
         return result
 
+    def warn(self, text: str) -> None:
+        """Log what went wrong, unless ROS is shut down: whatever touches it then fails in its own way."""
+        if self.context.ok():
+            self.get_logger().warning(text)
+
     @property
     def unfinished(self) -> bool:
         """Whether work in the background was left behind by a signal and still runs."""

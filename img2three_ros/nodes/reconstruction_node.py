@@ -69,7 +69,7 @@ class ReconstructionNode(ManagedNode):
         self.config = declare(self, NodeConfig())
         relay(self.get_logger())
         self._make_pipeline = make_pipeline
-        self._complaints = Complaints(self.get_logger().warning)
+        self._complaints = Complaints(self.warn)
         self._input_age = InputAge(self.get_clock(), self.get_logger().warning)
         self._engine: Engine | None = None
         self._outputs: Outputs | None = None

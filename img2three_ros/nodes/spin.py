@@ -31,6 +31,9 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     ``free``, an Event that is set while nothing heavy is under way.
     """
     set_thread_waiting()
+    # Of a signal only ROS is told, which is shut down by it: a KeyboardInterrupt would come anywhere, also where a
+    # thread that cannot be stopped is waited for, and nobody would know of that thread at the end of the process.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     rclpy.init(args=None if args is None else list(args))
     node: Node | None = None
     code, stopped = 0, True
@@ -41,7 +44,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
         if not rclpy.ok():  # told to stop while the node was made
             raise ExternalShutdownException
         (spin or _spin)(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,7 +1,8 @@
 """The live node with a pipeline that does nothing but take time, or fail: what surrounds it is under test.
 
 Run as a program; FAKE_LOAD and FAKE_DELAY (s), FAKE_FAIL (a count of frames that fail first), FAKE_UNSOUND (the
-warm-up gives points that are not finite) and FAKE_BREAK_ONCE (loading fails the first time) in the environment.
+warm-up gives points that are not finite), FAKE_BREAK_ONCE (loading fails the first time) and FAKE_SHUTDOWN (ROS is
+shut down while the first frame is under way) in the environment.
 """
 
 import os
@@ -9,6 +10,7 @@ import sys
 import time
 
 import numpy as np
+import rclpy
 
 from img2three_ros.config import Config
 from img2three_ros.nodes.reconstruction_node import start
@@ -36,6 +38,8 @@ class FakePipeline:
                 result.cloud.points[0, 0] = np.nan
             return result
         time.sleep(float(os.environ.get("FAKE_DELAY", "0")))
+        if os.environ.get("FAKE_SHUTDOWN"):
+            rclpy.shutdown()
         if self.failures_left > 0:
             self.failures_left -= 1
             raise RuntimeError("the engine broke")

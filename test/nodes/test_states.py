@@ -17,7 +17,7 @@ from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.qos import LivelinessPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import PointCloud2
 from test_live_node import CAMERAS, FAST, call, driving
-from vehicle import FAKE_NODE, Process, Ticker, Vehicle, busy, node_command, ns
+from vehicle import FAKE_NODE, REAL_NODE, Process, Ticker, Vehicle, busy, node_command, ns
 
 from img2three_ros.nodes.camera_watch import CameraWatch
 from img2three_ros.nodes.input_age import FAR
@@ -243,6 +243,26 @@ def test_clean_exit_while_the_engine_loads(namespace, tmp_path, word):
         process.popen.send_signal(getattr(signal, word))
         assert process.popen.wait(10) == 0
         assert time.monotonic() - begin < busy(2.0) and "Traceback" not in process.text
+
+
+@pytest.mark.parametrize("word", ["SIGINT", "SIGTERM"])
+def test_clean_exit_while_the_real_engine_loads(namespace, tmp_path, word):
+    command = node_command(namespace, *FAST, "runtime.backend:=onnxruntime", command=REAL_NODE)
+    with Process(command, tmp_path / "node.log") as process:
+        while "runs in onnxruntime" not in process.text:  # said in the middle of loading
+            assert process.popen.poll() is None, process.text
+            time.sleep(0.02)
+        begin = time.monotonic()
+        process.popen.send_signal(getattr(signal, word))
+        assert process.popen.wait(10) == 0, process.text
+        assert time.monotonic() - begin < busy(2.0) and "Traceback" not in process.text
+
+
+def test_a_result_that_comes_after_the_end_of_ros_is_no_error(namespace, tmp_path):
+    with driving(namespace, tmp_path, environment={"FAKE_SHUTDOWN": "1"}) as (vehicle, process):
+        vehicle.wait(lambda: process.popen.poll() is not None, 10, every=Ticker(vehicle))
+        assert process.popen.returncode == 0 and "Traceback" not in process.text
+        assert not vehicle.heard["points"]
 
 
 def test_clean_exit_of_a_busy_executor(namespace, tmp_path):
