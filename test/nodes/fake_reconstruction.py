@@ -2,7 +2,7 @@
 
 Run as a program; FAKE_LOAD and FAKE_DELAY (s), FAKE_FAIL (a count of frames that fail first), FAKE_UNSOUND (the
 warm-up gives points that are not finite), FAKE_BREAK_ONCE (loading fails the first time) and FAKE_SHUTDOWN (ROS is
-shut down while the first frame is under way) in the environment.
+shut down while the first result is published) in the environment.
 """
 
 import os
@@ -13,6 +13,8 @@ import numpy as np
 import rclpy
 
 from img2three_ros.config import Config
+from img2three_ros.nodes import reconstruction_node
+from img2three_ros.nodes.outputs import Outputs
 from img2three_ros.nodes.reconstruction_node import start
 from img2three_ros.nodes.spin import run_node
 from img2three_ros.structures import Frame, OccupancyVolume, PointCloud, Reconstruction
@@ -38,8 +40,6 @@ class FakePipeline:
                 result.cloud.points[0, 0] = np.nan
             return result
         time.sleep(float(os.environ.get("FAKE_DELAY", "0")))
-        if os.environ.get("FAKE_SHUTDOWN"):
-            rclpy.shutdown()
         if self.failures_left > 0:
             self.failures_left -= 1
             raise RuntimeError("the engine broke")
@@ -67,5 +67,13 @@ def fake_result(frame: Frame, resets: int = 0, decay: float = 0.0) -> Reconstruc
                           frame.present, frame.missing, {"fake": 1.0}, (f"resets={resets}", f"decay={decay}"))
 
 
+class LastOutputs(Outputs):
+    def publish(self, *arguments):
+        rclpy.shutdown()
+        return super().publish(*arguments)
+
+
 if __name__ == "__main__":
+    if os.environ.get("FAKE_SHUTDOWN"):
+        reconstruction_node.Outputs = LastOutputs
     sys.exit(run_node(lambda: start(FakePipeline)))
