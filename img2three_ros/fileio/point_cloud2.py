@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -77,11 +78,13 @@ class CloudLayout:
 def dense_cloud(cloud: PointCloud) -> CloudLayout:
     """x y z rgb confidence. rgb is a float32 whose bits are 0x00RRGGBB, as PCL and RViz expect."""
     packed = _empty(len(cloud), ("rgb", "<f4"), ("confidence", "<f4"))
-    _fill_xyz(packed, cloud.points)
-    colours = cloud.colours.astype(np.uint32)
-    packed["rgb"] = ((colours[:, 0] << 16) | (colours[:, 1] << 8) | colours[:, 2]).view(np.float32)
-    packed["confidence"] = cloud.confidence
-    return _layout(packed)
+    if len(cloud):
+        bits = cv2.cvtColor(cloud.colours[None], cv2.COLOR_RGB2BGRA).view("<u4") & np.uint32(0x00FFFFFF)
+        # One pass over the points: writing a structured array field by field takes three times as long.
+        columns = [np.ascontiguousarray(column, np.float32).reshape(1, len(cloud), -1)
+                   for column in (cloud.points, bits.view(np.float32), cloud.confidence)]
+        cv2.mixChannels(columns, [packed.view(np.float32).reshape(1, len(cloud), 5)], [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    return _layout(packed, cloud.points)
 
 
 def obstacle_cloud(cloud: PointCloud) -> CloudLayout:
@@ -90,17 +93,18 @@ def obstacle_cloud(cloud: PointCloud) -> CloudLayout:
     packed = _empty(len(cloud), ("intensity", "<f4"))
     _fill_xyz(packed, cloud.points)
     packed["intensity"] = np.nan_to_num(cloud.confidence)
-    return _layout(packed)
+    return _layout(packed, cloud.points)
 
 
 def occupied_voxels(volume: OccupancyVolume) -> CloudLayout:
     """Centres of the occupied voxels: x y z occupancy (probability) label (uint8, ``structures.VOXEL_LABELS``)."""
     mask = volume.state == OCCUPIED
     packed = _empty(int(mask.sum()), ("occupancy", "<f4"), ("label", "u1"))
-    _fill_xyz(packed, volume.centres(mask))
+    centres = volume.centres(mask)
+    _fill_xyz(packed, centres)
     packed["occupancy"] = volume.probability[mask]
     packed["label"] = voxel_labels(volume)[mask]
-    return _layout(packed)
+    return _layout(packed, centres)
 
 
 def observed_voxels(volume: OccupancyVolume) -> CloudLayout:
@@ -108,10 +112,11 @@ def observed_voxels(volume: OccupancyVolume) -> CloudLayout:
     (probability)."""
     mask = volume.state != UNKNOWN
     packed = _empty(int(mask.sum()), ("state", "u1"), ("occupancy", "<f4"))
-    _fill_xyz(packed, volume.centres(mask))
+    centres = volume.centres(mask)
+    _fill_xyz(packed, centres)
     packed["state"] = volume.state[mask] == OCCUPIED
     packed["occupancy"] = volume.probability[mask]
-    return _layout(packed)
+    return _layout(packed, centres)
 
 
 def _empty(count: int, *fields: tuple[str, str]) -> NDArray[Any]:
@@ -124,8 +129,7 @@ def _fill_xyz(packed: NDArray[Any], points: NDArray[np.float32]) -> None:
         packed[name] = points[:, column]
 
 
-def _layout(packed: NDArray[Any]) -> CloudLayout:
+def _layout(packed: NDArray[Any], points: NDArray[Any]) -> CloudLayout:
     described: dict[str, Any] = dict(packed.dtype.fields or {})
     fields = tuple((name, int(item[1]), _DATATYPES[item[0].str.lstrip("<|")]) for name, item in described.items())
-    finite = all(np.isfinite(packed[name]).all() for name in "xyz")
-    return CloudLayout(fields, packed.dtype.itemsize, len(packed), 1, packed, finite)
+    return CloudLayout(fields, packed.dtype.itemsize, len(packed), 1, packed, bool(np.isfinite(points).all()))

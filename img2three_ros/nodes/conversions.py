@@ -21,6 +21,8 @@ from ..fileio.point_cloud2 import CloudLayout
 from ..structures import OccupancyVolume
 
 NANOSECONDS = 1_000_000_000
+_AS_IT_IS = {"check_fields": True} if "_check_fields" in PointCloud2.__slots__ else {}
+"""For messages with bulk data, set after construction: an unchecked message (Jazzy and later) copies it, twice."""
 
 
 def stamp_ns(stamp: Time) -> int:
@@ -43,12 +45,13 @@ def byte_array(data: NDArray[Any]) -> array[int]:
 
 def cloud_message(layout: CloudLayout, stamp: int, frame: str) -> PointCloud2:
     """PointCloud2 of a structured layout."""
-    return PointCloud2(
+    message = PointCloud2(
         header=header(stamp, frame), height=layout.height, width=layout.width, is_bigendian=False,
         fields=[PointField(name=name, offset=offset, datatype=datatype, count=1)
                 for name, offset, datatype in layout.fields],
-        point_step=layout.point_step, row_step=layout.point_step * layout.width,
-        data=byte_array(layout.data), is_dense=layout.is_dense)
+        point_step=layout.point_step, row_step=layout.point_step * layout.width, is_dense=layout.is_dense, **_AS_IT_IS)
+    message.data = byte_array(layout.data)
+    return message
 
 
 def grid_message(volume: OccupancyVolume, stamp: int, frame: str, config: OccupancyGridConfig) -> OccupancyGrid:

@@ -6,8 +6,10 @@ import threading
 import time
 from typing import Any
 
+from rclpy.exceptions import InvalidHandle
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor, TimeoutException
 from rclpy.service import Service
+from rclpy.subscription import Subscription
 from rclpy.waitable import Waitable
 
 SHORT_REST, LONG_REST = 0.002, 0.02
@@ -15,18 +17,20 @@ SHORT_REST, LONG_REST = 0.002, 0.02
 AT_ONCE, BEHIND = 0.001, 2
 """After so many turns in a row that found work within so many seconds, there is no rest: more comes than turns take."""
 RARELY = 0.1
-"""Seconds between two looks at services and QoS events where none came."""
+"""Seconds between two looks at services and QoS events where none came; while the worker is busy, at timers too."""
+TOGETHER = 200
+"""Messages of one topic that are handled before the next topic's."""
 
 
 class FrugalExecutor(SingleThreadedExecutor):
     """One thread, and little of it. For every turn rclpy builds a wait set of all a node has, in Python; each time the
     worker stands still at its next operation, and what it does next is slower (measured: 1.5 ms per turn).
 
-    - While the worker is busy nothing that arrives could be used at once: it waits, and is handled in one go. The rest
-      ends when the worker is free.
+    - While the worker is busy nothing that arrives could be used at once: it waits, and is then taken from each
+      subscription without a wait set. The rest ends when the worker is free.
     - Services and QoS events, most of what a node has, are looked at every RARELY s, and at every turn while some come.
 
-    free: set while the worker is free.
+    free: set while the worker is free. Callbacks of subscriptions are plain functions of the message.
     """
 
     def __init__(self, free: threading.Event, **options: Any) -> None:
@@ -61,16 +65,37 @@ class FrugalExecutor(SingleThreadedExecutor):
 
     def _rest(self) -> float | None:
         """Rest before a turn. Returns how long the turn may wait, s; None = until something comes."""
-        now = time.monotonic()
-        self._rarely = now - self._looked >= RARELY
+        if self._free.is_set() and not self._more and self._at_once < BEHIND:
+            time.sleep(SHORT_REST)
+        while not (self._free.is_set() or self._due()) and self.context.ok():
+            self._free.wait(LONG_REST)
+            self._drain()
+            self._more = True
+        self._rarely = self._due()
         if self._rarely:
-            self._looked = now
+            self._looked = time.monotonic()
         if self._more:
             return 0.0
-        if self._free.is_set():
-            if self._at_once < BEHIND:
-                time.sleep(SHORT_REST)
-            return None if self._rarely else RARELY
-        self._free.wait(LONG_REST)
-        self._more = True
-        return 0.0
+        return None if self._rarely else RARELY
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._looked >= RARELY
+
+    def _drain(self) -> None:
+        for node in self.get_nodes():
+            for subscription in list(node.subscriptions):
+                for _ in range(TOGETHER):
+                    message = _take(subscription)
+                    if message is None:
+                        break
+                    subscription.callback(message)
+
+
+def _take(subscription: Subscription) -> Any:
+    """The oldest message that has come, or None."""
+    try:
+        with subscription.handle:
+            taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
+    except InvalidHandle:  # destroyed by a callback before it
+        return None
+    return None if taken is None else taken[0]
