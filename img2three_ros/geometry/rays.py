@@ -33,16 +33,18 @@ def unproject(depth: Tensor, intrinsics: Tensor) -> Tensor:
 def project(points: Tensor, intrinsics: Tensor) -> tuple[Tensor, Tensor]:
     """Points (..., 3) in the optical frame -> pixels (..., 2) u, v and depth (...,).
 
+    intrinsics: (3, 3), or (B, 3, 3) for points (B, N, 3).
     Pixels of points with depth <= 0 are meaningless; test the depth.
     """
-    homogeneous = points @ intrinsics.T
+    homogeneous = points @ intrinsics.mT
     depth = homogeneous[..., 2]
     return homogeneous[..., :2] / depth.clamp(min=1e-6).unsqueeze(-1), depth
 
 
 def transform_points(T_target_source: Tensor, points: Tensor) -> Tensor:
-    """(4, 4) and (..., 3) -> (..., 3)."""
-    return points @ T_target_source[:3, :3].T + T_target_source[:3, 3]
+    """(4, 4) and (..., 3) -> (..., 3); or (B, 4, 4) and (B, N, 3) -> (B, N, 3)."""
+    translation = T_target_source[..., :3, 3] if T_target_source.dim() == 2 else T_target_source[:, None, :3, 3]
+    return points @ T_target_source[..., :3, :3].mT + translation
 
 
 def sampling_grid(pixels: Tensor, height: int, width: int) -> Tensor:

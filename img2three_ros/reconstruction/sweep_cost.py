@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,18 @@ class Level:
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return int(self.image.shape[2]), int(self.image.shape[3])
+
+    @cached_property
+    def appearance(self) -> Tensor:
+        """(4, H, W): the image with local mean removed and local contrast made one, indifferent to exposure; its
+        gradients along u and v; usable."""
+        count = box_sum(torch.ones_like(self.image), 4)
+        mean = box_sum(self.image, 4) / count
+        variance = box_sum(self.image ** 2, 4) / count - mean ** 2
+        looks = (self.image - mean) / (variance.clamp(min=0.0).sqrt() + 0.02)
+        along_u = F.pad(0.5 * (looks[..., 2:] - looks[..., :-2]), (1, 1))
+        along_v = F.pad(0.5 * (looks[..., 2:, :] - looks[..., :-2, :]), (0, 0, 1, 1))
+        return torch.cat((looks, along_u, along_v, self.usable), 1)[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -116,6 +116,43 @@ def test_what_comes_faster_than_turns_does_not_pile_up(rig):
     assert sorted(late)[450] < 0.2e9  # it would be behind by half a second in the middle
 
 
+def test_while_the_worker_is_busy_messages_need_no_turn(rig, monkeypatch):
+    """A turn builds a wait set of all a node has; here there is none for a minute."""
+    rig.free.clear()
+    assert rig.answered()
+    monkeypatch.setattr(frugal_executor, "RARELY", 60.0)
+    rig.wait(lambda: False, 0.2)  # the turn under way ends
+    for number in range(20):
+        rig.numbers.publish(UInt64(data=number))
+    assert rig.wait(lambda: rig.heard == list(range(20)), 5.0)
+    assert not rig.answered(0.3)
+    rig.free.set()
+    monkeypatch.setattr(frugal_executor, "RARELY", 0.1)
+    assert rig.answered()
+
+
+def test_a_subscription_that_a_callback_destroys_is_left_out(rig):
+    heard = []
+    other = rig.node.create_subscription(UInt64, "others", heard.append, 100)
+    others = rig.peer.create_publisher(UInt64, "others", 100)
+    assert rig.wait(lambda: others.get_subscription_count() == 1)
+
+    def destroy(message):
+        rig.heard.append(message.data)
+        time.sleep(0.2)  # until the other topic has something too
+        rig.node.destroy_subscription(other)
+
+    next(one for one in rig.node.subscriptions if one.topic.endswith("/numbers")).callback = destroy
+    rig.free.clear()
+    rig.numbers.publish(UInt64(data=1))
+    others.publish(UInt64(data=2))
+    assert rig.wait(lambda: rig.heard == [1])
+    assert rig.wait(lambda: others.get_subscription_count() == 0)
+    rig.numbers.publish(UInt64(data=3))
+    assert rig.wait(lambda: rig.heard == [1, 3])
+    assert rig.answered()
+
+
 def test_the_rest_ends_when_the_worker_is_free(rig, monkeypatch):
     monkeypatch.setattr(frugal_executor, "LONG_REST", 60.0)
     rig.free.clear()
