@@ -142,7 +142,7 @@ def test_a_subscription_that_a_callback_destroys_is_left_out(rig):
         time.sleep(0.2)  # until the other topic has something too
         rig.node.destroy_subscription(other)
 
-    next(one for one in rig.node.subscriptions if one.topic.endswith("/numbers")).callback = destroy
+    next(one for one in rig.node.subscriptions if one.topic_name.endswith("/numbers")).callback = destroy
     rig.free.clear()
     rig.numbers.publish(UInt64(data=1))
     others.publish(UInt64(data=2))
