@@ -51,8 +51,9 @@ class VehicleMotion:
         if not len(self.odometry):
             self.breaks.reset()  # TF may have said something else until now
         self.odom_frame = frame
-        self.odometry.add(stamp, T_odom_child @ T_child_base)
-        self.breaks.add(stamp, T_odom_child @ T_child_base, topic)
+        T_odom_base = T_odom_child @ T_child_base
+        self.odometry.add(stamp, T_odom_base)
+        self.breaks.add(stamp, T_odom_base, topic)
         return stamp
 
     def add_transforms(self, message: Any, static: bool, topic: str = "/tf") -> list[InputError]:

@@ -4,10 +4,9 @@ follows."""
 from __future__ import annotations
 
 import bisect
+import math
 from collections import deque
 from collections.abc import Sequence
-
-import numpy as np
 
 from ..structures import Matrix
 
@@ -23,6 +22,9 @@ KNOWN, LATE = 0.25, 0.1
 MAX_TURN, TURN_SLACK = 4.0, 0.35
 """The same for rotation: rad/s and rad."""
 
+Rows = list[list[float]]
+"""A pose in numbers of Python: odometry comes a hundred times a second, and numpy takes longer to begin."""
+
 
 class MotionBreaks:
     """Follows the poses ``T_odom_base`` as they come and numbers the stretches without a break.
@@ -33,7 +35,7 @@ class MotionBreaks:
     def __init__(self, history: int = 20_000_000_000) -> None:
         self._history = history
         self._base = 0
-        self._poses: deque[tuple[int, Matrix]] = deque()  # of the last MEMORY, without a break
+        self._poses: deque[tuple[int, Rows]] = deque()  # of the last MEMORY, without a break
         self._breaks: list[tuple[int, int]] = []  # stamps of the poses before and after, by the latter
         self.count = 0
         self.newest = ""
@@ -49,7 +51,8 @@ class MotionBreaks:
         """A pose at ``stamp`` (ns); older ones than the newest so far are not looked at."""
         if self._poses and stamp <= self._poses[-1][0]:
             return
-        words = _break(self._poses, (stamp, T_odom_base)) if self._poses else ""
+        rows: Rows = T_odom_base.tolist()
+        words = _break(self._poses, (stamp, rows)) if self._poses else ""
         if words:
             self._breaks.append((self._poses[-1][0], stamp))
             old = bisect.bisect_left(self._breaks, stamp - self._history, key=lambda pair: pair[1])
@@ -58,7 +61,7 @@ class MotionBreaks:
             self.count += 1
             self.newest = f"topic '{topic}': {words}: keyframes and occupancy start anew"
             self._poses.clear()
-        self._poses.append((stamp, T_odom_base))
+        self._poses.append((stamp, rows))
         while self._poses[0][0] < stamp - MEMORY:
             self._poses.popleft()
 
@@ -72,26 +75,30 @@ class MotionBreaks:
         return index < len(self._breaks) and self._breaks[index][0] < stamp
 
 
-def _break(poses: Sequence[tuple[int, Matrix]], after: tuple[int, Matrix]) -> str:
+def _break(poses: Sequence[tuple[int, Rows]], after: tuple[int, Rows]) -> str:
     """What is wrong between the last of some poses and the next, or ''."""
     before = poses[-1]
     elapsed = (after[0] - before[0]) / 1e9
     if after[0] - before[0] > GAP:
         return f"no pose for {elapsed:.2f} s"
-    way = after[1][:3, 3] - before[1][:3, 3]
-    moved = float(np.linalg.norm(way))
+    way = _way(before[1], after[1])
+    moved = math.hypot(*way)
     if moved > SLACK + MAX_SPEED * max(elapsed, LATE):
         return f"a leap of {moved:.1f} m within {elapsed:.2f} s"
     known = (before[0] - poses[0][0]) / 1e9
     if known >= KNOWN:
-        velocity = (before[1][:3, 3] - poses[0][1][:3, 3]) / known
-        surprise = float(np.linalg.norm(way - elapsed * velocity))
+        velocity = [part / known for part in _way(poses[0][1], before[1])]
+        surprise = math.hypot(*(part - elapsed * speed for part, speed in zip(way, velocity, strict=True)))
         # a correction within SLACK shows in the velocity, too
-        usual = SLACK * (1.0 + elapsed / known) + LATE * float(np.linalg.norm(velocity))
+        usual = SLACK * (1.0 + elapsed / known) + LATE * math.hypot(*velocity)
         if surprise > usual + MAX_ACCELERATION * (known + elapsed) * elapsed:
             return f"a leap of {surprise:.1f} m from where its velocity leads, within {elapsed:.2f} s"
-    cosine = (np.trace(before[1][:3, :3].T @ after[1][:3, :3]) - 1.0) / 2.0
-    turned = float(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    trace = sum(before[1][row][column] * after[1][row][column] for row in range(3) for column in range(3))
+    turned = math.acos(min(max((trace - 1.0) / 2.0, -1.0), 1.0))
     if turned > TURN_SLACK + MAX_TURN * elapsed:
-        return f"a turn of {np.degrees(turned):.0f} degrees within {elapsed:.2f} s"
+        return f"a turn of {math.degrees(turned):.0f} degrees within {elapsed:.2f} s"
     return ""
+
+
+def _way(before: Rows, after: Rows) -> tuple[float, float, float]:
+    return after[0][3] - before[0][3], after[1][3] - before[1][3], after[2][3] - before[2][3]

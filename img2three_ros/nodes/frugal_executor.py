@@ -12,14 +12,14 @@ from rclpy.service import Service
 from rclpy.subscription import Subscription
 from rclpy.waitable import Waitable
 
-SHORT_REST, LONG_REST = 0.002, 0.02
+SHORT_REST, LONG_REST = 0.002, 0.04
 """Seconds between two turns while the worker is free, and while it is busy: what comes together is handled together."""
 AT_ONCE, BEHIND = 0.001, 2
 """After so many turns in a row that found work within so many seconds, there is no rest: more comes than turns take."""
-RARELY = 0.1
+RARELY, SELDOM = 0.1, 0.2
 """Seconds between two looks at services and QoS events where none came; while the worker is busy, at timers too."""
-TOGETHER = 200
-"""Messages of one topic that are handled before the next topic's."""
+AT_ONE_TIME = 200
+"""Messages of one topic that are handled before anything else is looked at."""
 
 
 class FrugalExecutor(SingleThreadedExecutor):
@@ -79,23 +79,24 @@ class FrugalExecutor(SingleThreadedExecutor):
         return None if self._rarely else RARELY
 
     def _due(self) -> bool:
-        return time.monotonic() - self._looked >= RARELY
+        return time.monotonic() - self._looked >= (RARELY if self._free.is_set() else SELDOM)
 
     def _drain(self) -> None:
-        for node in self.get_nodes():
-            for subscription in list(node.subscriptions):
-                for _ in range(TOGETHER):
-                    message = _take(subscription)
-                    if message is None:
-                        break
-                    subscription.callback(message)
+        """One message of each topic at a time: what came together is seen together."""
+        waiting = [subscription for node in self.get_nodes() for subscription in node.subscriptions]
+        for _ in range(AT_ONE_TIME):
+            waiting = [subscription for subscription in waiting if _handled(subscription)]
+            if not waiting:
+                break
 
 
-def _take(subscription: Subscription) -> Any:
-    """The oldest message that has come, or None."""
+def _handled(subscription: Subscription[Any]) -> bool:
+    """Whether a message had come, which has been handled."""
     try:
         with subscription.handle:
             taken = subscription.handle.take_message(subscription.msg_type, subscription.raw)
     except InvalidHandle:  # destroyed by a callback before it
-        return None
-    return None if taken is None else taken[0]
+        return False
+    if taken is not None:
+        subscription.callback(taken[0])
+    return taken is not None

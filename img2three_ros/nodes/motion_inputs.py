@@ -45,7 +45,7 @@ class MotionInputs:
         def listen(kind: type, topic: str, callback: Callable[[Any], None], qos: Any) -> Any:
             return subscribe(node, kind, topic, guard(callback), qos, on_incompatible)
 
-        self._subscriptions = [listen(Odometry, odometry_topic, assembler.add_odometry, sensor_qos(50))]
+        self._subscriptions = [listen(Odometry, odometry_topic, assembler.add_odometry, sensor_qos(200))]
         kind = transform_message()
         if kind is not None:
             self._subscriptions += [

@@ -120,14 +120,13 @@ def test_while_the_worker_is_busy_messages_need_no_turn(rig, monkeypatch):
     """A turn builds a wait set of all a node has; here there is none for a minute."""
     rig.free.clear()
     assert rig.answered()
-    monkeypatch.setattr(frugal_executor, "RARELY", 60.0)
+    monkeypatch.setattr(frugal_executor, "SELDOM", 60.0)
     rig.wait(lambda: False, 0.2)  # the turn under way ends
     for number in range(20):
         rig.numbers.publish(UInt64(data=number))
     assert rig.wait(lambda: rig.heard == list(range(20)), 5.0)
     assert not rig.answered(0.3)
     rig.free.set()
-    monkeypatch.setattr(frugal_executor, "RARELY", 0.1)
     assert rig.answered()
 
 
