@@ -89,7 +89,8 @@ def dense_cloud(cloud: PointCloud) -> CloudLayout:
 
 def obstacle_cloud(cloud: PointCloud) -> CloudLayout:
     """x y z intensity (= confidence), finite points only: planners index grids with them unchecked."""
-    cloud = cloud.select(np.asarray(np.isfinite(cloud.points).all(axis=1)))
+    if not np.isfinite(cloud.points).all():
+        cloud = cloud.select(np.asarray(np.isfinite(cloud.points).all(axis=1)))
     packed = _empty(len(cloud), ("intensity", "<f4"))
     _fill_xyz(packed, cloud.points)
     packed["intensity"] = np.nan_to_num(cloud.confidence)

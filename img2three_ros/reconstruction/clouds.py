@@ -44,25 +44,24 @@ def _view_points(depth: DepthView, config: CloudConfig) -> tuple[torch.Tensor, t
 
 def obstacle_points(cloud: PointCloud, ground: GroundModel, config: CloudConfig) -> PointCloud:
     """The points a planner must avoid: confident, within range, between two heights above the ground, not alone."""
-    index = np.flatnonzero(cloud.confidence >= config.obstacle_min_confidence)
-    points = cloud.points[index]
-    keep = np.flatnonzero((points[:, 0] ** 2 + points[:, 1] ** 2 <= config.obstacle_max_range ** 2)
-                          & np.isfinite(points[:, 2]))
-    points, index = points[keep], index[keep]
-    height = points[:, 2] - ground.height(points[:, :2])
+    x, y, z = np.ascontiguousarray(cloud.points.T)
+    index = np.flatnonzero((cloud.confidence >= config.obstacle_min_confidence) & np.isfinite(z)
+                           & (x * x + y * y <= config.obstacle_max_range ** 2))
+    x, y, z = x[index], y[index], z[index]
+    height = z - ground.height(np.stack((x, y), axis=1))
     keep = np.flatnonzero((height >= config.obstacle_min_height) & (height <= config.obstacle_max_height))
-    points, index = points[keep], index[keep]
-    return cloud.select(index[_supported(points, config.obstacle_support)])
+    return cloud.select(index[keep[_supported((x[keep], y[keep], z[keep]), config.obstacle_support)]])
 
 
-def _supported(points: NDArray[np.float32], least: int, cell: float = 0.5) -> NDArray[np.bool_]:
-    """(N,) bool: at least ``least`` points share the point's cell. A lone point is a matching error, not a thing."""
-    if len(points) == 0:
+def _supported(points: tuple[NDArray[np.float32], ...], least: int, cell: float = 0.5) -> NDArray[np.bool_]:
+    """(N,) bool: at least ``least`` of the points (x, y, z, each (N,)) share the point's cell. A lone point is a
+    matching error, not a thing."""
+    if len(points[0]) == 0:
         return np.zeros(0, dtype=bool)
-    cells = np.floor(points / cell).astype(np.int64)
-    cells -= cells.min(axis=0)
-    nx, ny, nz = (int(count) + 1 for count in cells.max(axis=0))
-    keys = (cells[:, 2] * ny + cells[:, 1]) * nx + cells[:, 0]
+    cells = [np.floor(along * (1.0 / cell)).astype(np.int64) for along in points]
+    cells = [along - along.min() for along in cells]
+    nx, ny, nz = (int(along.max()) + 1 for along in cells)
+    keys = (cells[2] * ny + cells[1]) * nx + cells[0]
     if nx * ny * nz <= _COUNTED_CELLS:  # counting is faster than sorting, where the cells are not too many
         return np.asarray(np.bincount(keys, minlength=nx * ny * nz)[keys] >= least)
     _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from ..geometry.voxel_grid import column_centres
 from ..structures import OccupancyVolume
@@ -41,11 +43,12 @@ class GroundModel:
 
     def height(self, xy: NDArray[np.floating]) -> NDArray[np.float32]:
         """Ground height (...,) metres in ``base_link`` at x, y (..., 2); NaN where xy is not finite."""
-        xy = np.asarray(xy, dtype=np.float64)
         a, b, c = self.plane
-        cells = np.nan_to_num((xy + REACH) / CELL - 0.5)
-        bump = map_coordinates(self.deviation, [cells[..., 1], cells[..., 0]], order=1, mode="nearest")
-        return (a * xy[..., 0] + b * xy[..., 1] + c + bump).astype(np.float32)
+        place = torch.from_numpy(np.asarray(xy, dtype=np.float32))
+        deviation = torch.from_numpy(self.deviation.astype(np.float32))[None, None]
+        # Bilinear between centres of cells; the border is at -1 and 1.
+        bump = F.grid_sample(deviation, place.reshape(1, 1, -1, 2) / REACH, padding_mode="border", align_corners=False)
+        return np.asarray(place[..., 0] * a + place[..., 1] * b + c + bump.view(place.shape[:-1]))
 
 
 def flat_ground() -> GroundModel:
@@ -61,14 +64,14 @@ def estimate_ground(points: NDArray[np.floating], confidence: NDArray[np.floatin
     The vehicle stands on the ground, so the search starts from z = 0 with a limited slope. Points that are not
     finite are ignored; too few ground points give the plane z = 0 or, where they suffice, a tilted plane.
     """
-    points = np.asarray(points, dtype=np.float32)
+    x, y, z = np.ascontiguousarray(np.asarray(points, dtype=np.float32).T)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is not inside
+        inside = np.abs(z) <= STEP + MAX_SLOPE * np.sqrt(x * x + y * y)
+        inside &= (np.abs(x) < REACH) & (np.abs(y) < REACH)
     if confidence is not None:
-        points = points[np.flatnonzero(confidence >= min_confidence)]
-    x, y, z = np.ascontiguousarray(points.T)
-    reach = np.sqrt(x * x + y * y)
-    with np.errstate(invalid="ignore"):  # what is not finite is not inside
-        inside = (np.abs(x) < REACH) & (np.abs(y) < REACH) & (np.abs(z) <= STEP + MAX_SLOPE * reach)
-    low, counts = _low_percentile(points[np.flatnonzero(inside)])
+        inside &= confidence >= min_confidence
+    chosen = np.flatnonzero(inside)
+    low, counts = _low_percentile(x[chosen], y[chosen], z[chosen])
     known = counts >= MIN_POINTS
     if known.sum() < 3:
         return flat_ground()
@@ -85,20 +88,22 @@ def ground_under(volume: OccupancyVolume, ground: GroundModel) -> OccupancyVolum
     return replace(volume, ground=ground.height(column_centres(volume)))
 
 
-def _low_percentile(points: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Per cell the PERCENTILE of z (Y, X), by a histogram over z, and the number of points; 0 in cells of few."""
+def _low_percentile(x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32]
+                    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Of points x, y, z (N,): per cell (Y, X) the PERCENTILE of z, by a histogram over z, and how many there are; 0 in
+    cells of few."""
     cells = round(2 * REACH / CELL)
     limit = STEP + MAX_SLOPE * REACH * np.sqrt(2.0)
     bins = int(np.ceil(2 * limit / BIN))
-    ix, iy = (((points[:, axis] + REACH) / CELL).astype(np.int64).clip(0, cells - 1) for axis in (0, 1))
+    ix, iy = (((along + REACH) * (1.0 / CELL)).astype(np.int32).clip(0, cells - 1) for along in (x, y))
     cell = iy * cells + ix
     counts = np.bincount(cell, minlength=cells * cells)
     known = np.flatnonzero(counts >= MIN_POINTS)
-    row = np.full(cells * cells, -1)
+    row = np.full(cells * cells, -1, dtype=np.int32)
     row[known] = np.arange(len(known))
     row = row[cell]
     in_known = np.flatnonzero(row >= 0)
-    iz = ((points[in_known, 2] + limit) / BIN).astype(np.int64).clip(0, bins - 1)
+    iz = ((z[in_known] + limit) * (1.0 / BIN)).astype(np.int32).clip(0, bins - 1)
     histogram = np.bincount(row[in_known] * bins + iz, minlength=len(known) * bins)
     cumulative = histogram.reshape(len(known), bins).cumsum(axis=1)
     first = (cumulative >= np.ceil(PERCENTILE * counts[known])[:, None]).argmax(axis=1)
