@@ -32,6 +32,8 @@ _TRANSLATION_PRIOR, _TRANSLATION_PRIOR_SHARE = 0.02, 0.02
 _CORRELATED_PIXELS = 20.0
 _MAX_SIGMAS = 4.0
 _CLEAR_GAIN = 0.92
+_SETTLED = 0.02
+"""Steps smaller than this share of the prior's deviation (0.004 degrees, 0.4 mm) are the last."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,18 +71,18 @@ def align(cameras: Sequence[AlignmentCamera], T_now_before: Matrix) -> Matrix | 
     translation_prior = _TRANSLATION_PRIOR + _TRANSLATION_PRIOR_SHARE * float(np.linalg.norm(T_now_before[:3, 3]))
     information = np.diag([translation_prior ** -2.0] * 3 + [_ROTATION_PRIOR ** -2.0] * 3)
     groups = _grouped(cameras)
-    pose, correction, first, scale = T_now_before, np.zeros(6), 0.0, 0.0
+    pose, correction, first, scale, settled = T_now_before, np.zeros(6), 0.0, 0.0, False
     for iteration in range(_ITERATIONS + 1):
         residual, jacobian = _linearise(groups, pose)
         if len(residual) < MIN_POINTS:
             return None
         if iteration == 0:
             scale = max(1.4826 * float(residual.abs().median()), 0.05)
-        weight = (1.0 + (residual / (2.0 * scale)) ** 2) ** -2
+        weight = (1.0 + (residual / (2.0 * scale)) ** 2).reciprocal().square()
         error = float((residual ** 2 / (residual ** 2 + (2.0 * scale) ** 2)).mean())
         if iteration == 0:
             first = error
-        if iteration == _ITERATIONS:
+        if settled or iteration == _ITERATIONS:
             break
         weighted = jacobian * weight.unsqueeze(-1)
         normal = (weighted.T @ jacobian).double().cpu().numpy() / (scale ** 2 * _CORRELATED_PIXELS)
@@ -88,6 +90,7 @@ def align(cameras: Sequence[AlignmentCamera], T_now_before: Matrix) -> Matrix | 
         step = np.linalg.solve(normal + information, -slope - information @ correction)
         correction = correction + step
         pose = _moved(step) @ pose
+        settled = bool((np.abs(step) * np.sqrt(np.diag(information)) < _SETTLED).all())
     too_far = np.abs(correction) > _MAX_SIGMAS / np.sqrt(np.diag(information))
     return None if too_far.any() or error >= _CLEAR_GAIN * first else pose
 
