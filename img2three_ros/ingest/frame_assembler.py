@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,6 +77,7 @@ class FrameAssembler:
         self.expected = tuple(cameras)
         self._rectified, self._enough_pixels = rectified, enough_pixels
         self._lock = threading.RLock()
+        self._decoders = ThreadPoolExecutor(min(4, len(cameras)), "decode")
         self._synchronizer: CameraSynchronizer[Any] = CameraSynchronizer(cameras, config)
         self._sync = self._synchronizer.config
         self._offsets = StampOffsets(cameras, self._synchronizer.reference)
@@ -201,10 +203,12 @@ class FrameAssembler:
         Raises InputError('no_usable_image') if none is left; its message names each camera's problem.
         """
         images, problems = [], []
+        decoding = [self._decoders.submit(self._camera_image, self._states[image.camera], image)
+                    for image in image_set.images]
         for index, image in enumerate(image_set.images):
             state = self._states[image.camera]
             try:
-                images.append(self._camera_image(state, image))
+                images.append(decoding[index].result())
                 error = None
             except InputError as problem:
                 error = problem
