@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,12 +22,18 @@ def point_cloud(geometry: Geometry, config: CloudConfig) -> PointCloud:
     parts = [_view_points(depth, config) for depth in geometry.depths]
     if not parts:
         return PointCloud(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
-    points, colours, confidence = (torch.cat(part).cpu().numpy() for part in zip(*parts, strict=True))
-    return PointCloud(points, colours, confidence)
+    points, colours, confidence = (torch.cat(part, -1).cpu().numpy() for part in zip(*parts, strict=True))
+    return PointCloud(_interleaved(points), _interleaved(colours), confidence)
+
+
+def _interleaved(columns: NDArray[Any]) -> NDArray[Any]:
+    """(3, N) -> (N, 3) in this order in memory; several times as fast as numpy and torch."""
+    return np.asarray(cv2.merge(list(columns))).reshape(-1, 3) if columns.size else columns.T
 
 
 def _view_points(depth: DepthView, config: CloudConfig) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Only what is kept is looked up, unprojected and moved: depth * (R K^-1 pixel) + t."""
+    """Points and colours (3, N), confidence (N,). Only what is kept is looked up, unprojected and moved:
+    depth * (R K^-1 pixel) + t."""
     view, step = depth.view, config.stride
     keep = depth.valid[::step, ::step] & view.mask[::step, ::step]
     v, u = (step * index for index in (keep & (depth.confidence[::step, ::step] >= config.min_confidence)
@@ -39,7 +48,7 @@ def _view_points(depth: DepthView, config: CloudConfig) -> tuple[torch.Tensor, t
     near = (points.square().sum(0) <= config.max_range ** 2).nonzero().squeeze(1)
     points, pixel = points[:, near], pixel[near]
     colours = (view.image.flatten(1)[:, pixel] * 255.0).round_().to(torch.uint8)
-    return points.T.contiguous(), colours.T.contiguous(), torch.take(depth.confidence, pixel)
+    return points, colours, torch.take(depth.confidence, pixel)
 
 
 def obstacle_points(cloud: PointCloud, ground: GroundModel, config: CloudConfig) -> PointCloud:

@@ -92,7 +92,8 @@ class EgoMask:
         grid, _ = warp.window(rows, columns).grid(ground[:, rows])
         still = F.affine_grid(torch.eye(2, 3, device=grid.device)[None], [1, 1, *now.size], align_corners=False)
         extent = grid.new_tensor((now.size[1] / 2.0, now.size[0] / 2.0))
-        flow = ((grid - still[:, rows]) * extent).norm(dim=-1)[0]
+        along_u, along_v = ((grid - still[:, rows]) * extent)[0].unbind(-1)
+        flow = torch.hypot(along_u, along_v)
         moved = F.grid_sample(before.image, grid, padding_mode="border", align_corners=False)[:, 0]
         windows = WindowStatistics(Level(now.image[:, :, rows], now.usable[:, :, rows], now.intrinsics), _RADIUS, 1)
         stays = windows.correlation(before.image[:, 0, rows])[0]

@@ -19,7 +19,6 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ..geometry.plane_sweep import PairWarp
 from ..geometry.rays import pixel_rays, project, sampling_grid, transform_points
 from ..geometry.transforms import from_rotation_translation, inverse
 from ..structures import Matrix
@@ -58,9 +57,9 @@ class AlignmentCamera:
         rays = pixel_rays(grid_intrinsics.float(), height, width)[trusted]
         T = torch.as_tensor(T_base_before, dtype=torch.float32, device=rays.device)
         points = transform_points(T, rays / inverse_depth[trusted].unsqueeze(-1))
-        same = PairWarp.between(np.eye(4), grid_intrinsics, (height, width), before.intrinsics, before.size)
-        grid, _ = same.grid(torch.zeros_like(inverse_depth)[None])
-        looks = F.grid_sample(before.appearance[None, :1], grid, align_corners=False)[0, 0][trusted]
+        pixels, _ = project(rays, before.intrinsics.float())
+        grid = sampling_grid(pixels, *before.size)[None, None]
+        looks = F.grid_sample(before.appearance[None, :1], grid, align_corners=False)[0, 0, 0]
         return AlignmentCamera(points, looks, now.appearance, now.intrinsics.float(), inverse(T_base_now))
 
 

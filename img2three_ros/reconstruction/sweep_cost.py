@@ -80,11 +80,12 @@ def grey(image: Tensor) -> Tensor:
 def build_pyramid(view: View, usable: Tensor, step: int = 2) -> Pyramid:
     """Grey images of a view at two scales; usable (H, W) bool = shows the world; step see ``Pyramid``."""
     full = grey(view.image)
-    mask = usable[None, None].to(full.dtype)
+    mask = None if usable.all() else usable[None, None].to(full.dtype)
     levels = []
     for block in (step, 2 * step):
         image = F.avg_pool2d(full, block)
-        inner = -F.max_pool2d(-F.avg_pool2d(mask, block).floor(), 3, stride=1, padding=1)
+        inner = (torch.ones_like(image) if mask is None else
+                 -F.max_pool2d(-F.avg_pool2d(mask, block).floor(), 3, stride=1, padding=1))
         inner[..., [0, -1], :] = 0.0
         inner[..., [0, -1]] = 0.0
         levels.append(Level(image, inner, scaled_intrinsics(view.intrinsics, 1.0 / block)))
