@@ -48,11 +48,12 @@ class Estimate:
     def depth(self, config: SceneConfig) -> DepthView:
         """As it is given out: valid where it is finite, near and confident enough, and shows the world."""
         confidence, farthest = torch.sigmoid(self.confidence), math.log(config.max_depth)
-        known = torch.isfinite(self.log_depth) & torch.isfinite(confidence) & torch.isfinite(self.log_scale)
+        known = torch.isfinite(self.log_depth + confidence + self.log_scale)
         valid = known & self.mask & (confidence >= config.min_confidence) & (self.log_depth <= farthest)
-        depth = torch.where(known, self.log_depth, farthest).exp()
-        log_spread = self.log_scale if self.log_spread is None else self.log_spread
-        sigma = math.sqrt(2.0) * torch.where(known, log_spread, 0.0).exp()
+        depth, sigma = self.log_depth, self.log_scale if self.log_spread is None else self.log_spread
+        if not known.all():
+            depth, sigma = torch.where(known, depth, farthest), torch.where(known, sigma, 0.0)
+        depth, sigma = depth.exp(), sigma.exp().mul_(math.sqrt(2.0))
         return DepthView(self.view, depth, torch.where(valid, confidence, 0.0), sigma, valid)
 
 
