@@ -77,8 +77,8 @@ class FrameAssembler:
         self.expected = tuple(cameras)
         self._rectified, self._enough_pixels = rectified, enough_pixels
         self._lock = threading.RLock()
-        self._decoders = ThreadPoolExecutor(min(4, len(cameras)), "decode")
         self._synchronizer: CameraSynchronizer[Any] = CameraSynchronizer(cameras, config)
+        self._decoders = ThreadPoolExecutor(min(4, len(cameras)), "decode")
         self._sync = self._synchronizer.config
         self._offsets = StampOffsets(cameras, self._synchronizer.reference)
         odom = odom_frame if odom_frame is not None else (rig.odom_frame if rig else "")

@@ -13,13 +13,14 @@ from rclpy.subscription import Subscription
 from rclpy.waitable import Waitable
 
 SHORT_REST, LONG_REST = 0.002, 0.04
-"""Seconds between two turns while the worker is free, and while it is busy: what comes together is handled together."""
+"""Seconds between two turns while the worker is free, and while it is busy: what comes together is handled together.
+Subscriptions keep five images for so long: enough up to 125 Hz."""
 AT_ONCE, BEHIND = 0.001, 2
 """After so many turns in a row that found work within so many seconds, there is no rest: more comes than turns take."""
 RARELY, SELDOM = 0.1, 0.2
 """Seconds between two looks at services and QoS events where none came; while the worker is busy, at timers too."""
-AT_ONE_TIME = 200
-"""Messages of one topic that are handled before anything else is looked at."""
+AWAKE = 1.0
+"""The longest that nothing happens, s: that ROS is shut down does not wake it."""
 
 
 class FrugalExecutor(SingleThreadedExecutor):
@@ -63,8 +64,8 @@ class FrugalExecutor(SingleThreadedExecutor):
         finally:
             self._rarely = True
 
-    def _rest(self) -> float | None:
-        """Rest before a turn. Returns how long the turn may wait, s; None = until something comes."""
+    def _rest(self) -> float:
+        """Rest before a turn. Returns how long the turn may wait, s."""
         if self._free.is_set() and not self._more and self._at_once < BEHIND:
             time.sleep(SHORT_REST)
         while not (self._free.is_set() or self._due()) and self.context.ok():
@@ -76,17 +77,18 @@ class FrugalExecutor(SingleThreadedExecutor):
             self._looked = time.monotonic()
         if self._more:
             return 0.0
-        return None if self._rarely else RARELY
+        return AWAKE if self._rarely else RARELY
 
     def _due(self) -> bool:
         return time.monotonic() - self._looked >= (RARELY if self._free.is_set() else SELDOM)
 
     def _drain(self) -> None:
-        """One message of each topic at a time: what came together is seen together."""
+        """One message of each topic at a time: what came together is seen together. It ends when a turn is due, also
+        where more comes than can be handled."""
         waiting = [subscription for node in self.get_nodes() for subscription in node.subscriptions]
-        for _ in range(AT_ONE_TIME):
+        while waiting and self.context.ok():
             waiting = [subscription for subscription in waiting if _handled(subscription)]
-            if not waiting:
+            if self._due():
                 break
 
 

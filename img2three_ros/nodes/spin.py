@@ -31,15 +31,15 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     ``free``, an Event that is set while nothing heavy is under way.
     """
     set_thread_waiting()
-    # Of a signal only ROS is told, which is shut down by it: a KeyboardInterrupt would come anywhere, also where a
-    # thread that cannot be stopped is waited for, and nobody would know of that thread at the end of the process.
-    signal.signal(signal.SIGINT, lambda number, frame: None)
+    ended = threading.Event()
+    told = _heed_signals(ended)
     rclpy.init(args=None if args is None else list(args))
     node: Node | None = None
     code, stopped = 0, True
-    ended = threading.Event()
-    rclpy.get_default_context().on_shutdown(lambda: _end_hard_unless(ended))
+    rclpy.get_default_context().on_shutdown(lambda: _in_background(lambda: _end_hard_unless(ended)))
     try:
+        if told.is_set():  # before ROS could hear of it
+            raise ExternalShutdownException
         node = make_node()
         if not rclpy.ok():  # told to stop while the node was made
             raise ExternalShutdownException
@@ -73,13 +73,37 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None,
     return code
 
 
-def _end_hard_unless(ended: threading.Event) -> None:
-    """ROS has been shut down: if the process hangs, whatever holds it, it ends all the same. The shared memory that is
-    left behind then is cleared by the next process."""
-    def watch() -> None:
-        if not ended.wait(PATIENCE):
-            os._exit(0)
+def _heed_signals(ended: threading.Event) -> threading.Event:
+    """Whatever the process is doing, it ends within PATIENCE s of SIGINT or SIGTERM. The event is set by both.
 
+    ROS hears of them too, and is shut down by them, which is how nodes end. There is no KeyboardInterrupt: it would
+    come anywhere, also where a thread that cannot be stopped is waited for, and nobody would know of that thread.
+    """
+    told = threading.Event()
+    listen, ring = os.pipe()
+    os.set_blocking(ring, False)
+    ends = (signal.SIGINT, signal.SIGTERM)
+    for number in ends:
+        signal.signal(number, lambda number, frame: told.set())
+    signal.set_wakeup_fd(ring, warn_on_full_buffer=False)  # rung even while the main thread does not run Python
+
+    def watch() -> None:
+        while os.read(listen, 1)[0] not in ends:
+            pass
+        _end_hard_unless(ended)
+
+    _in_background(watch)
+    return told
+
+
+def _end_hard_unless(ended: threading.Event) -> None:
+    """If the process hangs, whatever holds it, it ends all the same. The shared memory that is left behind then is
+    cleared by the next process."""
+    if not ended.wait(PATIENCE):
+        os._exit(0)
+
+
+def _in_background(watch: Callable[[], None]) -> None:
     threading.Thread(target=watch, name="last resort", daemon=True).start()
 
 

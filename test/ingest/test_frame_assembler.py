@@ -369,3 +369,8 @@ def test_an_unexpected_failure_leaves_no_image_behind(assembler, monkeypatch):
     assert_adds_up(assembler)
     for count in assembler.counters().values():
         assert count.waiting == 0 and count.rejected == {"failure": 1}
+
+
+def test_no_camera_at_all_is_said():
+    with pytest.raises(InputError, match="cameras"):
+        FrameAssembler(())

@@ -47,6 +47,14 @@ class Rig:
     def answered(self, seconds=PATIENCE) -> bool:
         return self.wait(self.asking.call_async(Trigger.Request()).done, seconds)
 
+    def take_without_turns(self, monkeypatch) -> None:
+        """Busy, and no turn is due for a minute."""
+        monkeypatch.setattr(frugal_executor, "SELDOM", 60.0)
+        self.free.clear()
+        assert self.answered()  # whatever turn was under way ends with this, or the next
+        self.wait(lambda: time.monotonic() - self.executor._looked < 30.0)
+        self.wait(lambda: False, 0.2)
+
     def close(self) -> None:
         self.free.set()
         self.executor.shutdown()
@@ -118,10 +126,7 @@ def test_what_comes_faster_than_turns_does_not_pile_up(rig):
 
 def test_while_the_worker_is_busy_messages_need_no_turn(rig, monkeypatch):
     """A turn builds a wait set of all a node has; here there is none for a minute."""
-    rig.free.clear()
-    assert rig.answered()
-    monkeypatch.setattr(frugal_executor, "SELDOM", 60.0)
-    rig.wait(lambda: False, 0.2)  # the turn under way ends
+    rig.take_without_turns(monkeypatch)
     for number in range(20):
         rig.numbers.publish(UInt64(data=number))
     assert rig.wait(lambda: rig.heard == list(range(20)), 5.0)
@@ -130,7 +135,7 @@ def test_while_the_worker_is_busy_messages_need_no_turn(rig, monkeypatch):
     assert rig.answered()
 
 
-def test_a_subscription_that_a_callback_destroys_is_left_out(rig):
+def test_a_subscription_that_a_callback_destroys_is_left_out(rig, monkeypatch):
     heard = []
     other = rig.node.create_subscription(UInt64, "others", heard.append, 100)
     others = rig.peer.create_publisher(UInt64, "others", 100)
@@ -142,14 +147,37 @@ def test_a_subscription_that_a_callback_destroys_is_left_out(rig):
         rig.node.destroy_subscription(other)
 
     next(one for one in rig.node.subscriptions if one.topic_name.endswith("/numbers")).callback = destroy
-    rig.free.clear()
+    rig.take_without_turns(monkeypatch)
     rig.numbers.publish(UInt64(data=1))
     others.publish(UInt64(data=2))
     assert rig.wait(lambda: rig.heard == [1])
     assert rig.wait(lambda: others.get_subscription_count() == 0)
     rig.numbers.publish(UInt64(data=3))
     assert rig.wait(lambda: rig.heard == [1, 3])
+    rig.free.set()
     assert rig.answered()
+
+
+def test_more_than_can_be_handled_keeps_neither_services_nor_the_end_waiting(rig):
+    stop = threading.Event()
+
+    def talk():
+        while not stop.is_set():
+            rig.numbers.publish(UInt64(data=1))
+
+    next(one for one in rig.node.subscriptions if one.topic_name.endswith("/numbers")).callback = (
+        lambda message: time.sleep(0.02))
+    rig.free.clear()
+    talking = threading.Thread(target=talk)
+    talking.start()
+    try:
+        assert rig.answered()
+        rig.executor.shutdown()
+        rig.thread.join(2.0)
+        assert not rig.thread.is_alive()
+    finally:
+        stop.set()
+        talking.join()
 
 
 def test_the_rest_ends_when_the_worker_is_free(rig, monkeypatch):

@@ -1,6 +1,7 @@
 """States of the node: what is said when cameras, results or transitions fail; figures of cameras and outputs."""
 
 import signal
+import sys
 import time
 
 import numpy as np
@@ -245,17 +246,44 @@ def test_clean_exit_while_the_engine_loads(namespace, tmp_path, word):
         assert time.monotonic() - begin < busy(2.0) and "Traceback" not in process.text
 
 
+def wait_for(process, text, seconds=60.0):
+    end = time.monotonic() + seconds
+    while text not in process.text:
+        assert process.popen.poll() is None and time.monotonic() < end, process.text
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("word", ["SIGINT", "SIGTERM"])
 def test_clean_exit_while_the_real_engine_loads(namespace, tmp_path, word):
+    pytest.importorskip("onnxruntime")
     command = node_command(namespace, *FAST, "runtime.backend:=onnxruntime", command=REAL_NODE)
     with Process(command, tmp_path / "node.log") as process:
-        while "runs in onnxruntime" not in process.text:  # said in the middle of loading
-            assert process.popen.poll() is None, process.text
-            time.sleep(0.02)
+        wait_for(process, "runs in onnxruntime")  # said in the middle of loading
         begin = time.monotonic()
         process.popen.send_signal(getattr(signal, word))
         assert process.popen.wait(10) == 0, process.text
         assert time.monotonic() - begin < busy(2.0) and "Traceback" not in process.text
+
+
+@pytest.mark.parametrize("word", ["SIGINT", "SIGTERM"])
+def test_a_node_that_hangs_without_looking_at_ros_ends_all_the_same(tmp_path, word):
+    hanging = "import time, rclpy; from img2three_ros.nodes.spin import run_node; run_node(lambda: (" \
+              "print('here', flush=True), time.sleep(60)))"
+    with Process([sys.executable, "-c", hanging], tmp_path / "node.log") as process:
+        wait_for(process, "here")
+        begin = time.monotonic()
+        process.popen.send_signal(getattr(signal, word))
+        assert process.popen.wait(10) == 0, process.text
+        assert time.monotonic() - begin < busy(2.0)
+
+
+def test_a_signal_before_ros_is_up_is_not_lost(tmp_path):
+    early = "import os, signal, rclpy; from img2three_ros.nodes import spin; begin = rclpy.init\n" \
+            "def init(**options): os.kill(os.getpid(), signal.SIGINT); begin(**options)\n" \
+            "rclpy.init = init; raise SystemExit(spin.run_node(lambda: print('made')))"
+    with Process([sys.executable, "-c", early], tmp_path / "node.log") as process:
+        assert process.popen.wait(30) == 0, process.text
+        assert "made" not in process.text and "Traceback" not in process.text
 
 
 def test_a_result_that_comes_after_the_end_of_ros_is_no_error(namespace, tmp_path):
