@@ -33,7 +33,7 @@ def choose_engine(config: Config, device: torch.device) -> Engine:
     if config.engine == "pointmap":
         from .pointmap_engine import PointmapEngine, read_network
 
-        return PointmapEngine(config.pointmap, device, read_network(config.pointmap))
+        return PointmapEngine(config.pointmap, device, read_network(config.pointmap), config.runtime)
     if config.engine == "mapanything":
         from .mapanything_engine import MapAnythingEngine, read_model
 

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..config import PointmapConfig
+from ..config import PointmapConfig, RuntimeConfig
 from ..models.pointmap_network import PointmapNetwork, load_pointmap_network
 from ..pointmap.alignment import AlignmentSettings
 from ..structures import InputError
 from .pointmap_depth import Estimate, depth_view, estimate
+from .pointmap_encoder import PointmapEncoder
 from .pointmap_placement import Placement, Trust, place_views
 from .pointmap_window import (
     Member,
@@ -58,14 +59,22 @@ class PointmapEngine:
     """Pairs of images to metric depth, see ``reconstruct``. Remembers encodings and pairs of earlier views, bounded by
     ``config.memory``. Not thread-safe."""
 
-    def __init__(self, config: PointmapConfig, device: torch.device, network: PointmapNetwork) -> None:
+    def __init__(self, config: PointmapConfig, device: torch.device, network: PointmapNetwork,
+                 runtime: RuntimeConfig | None = None) -> None:
+        """runtime: what encodes images; None = the network itself."""
         self.config, self.device = config, device
         self.network: PairNetwork = network.to(device)
+        self.encode = None if runtime is None else PointmapEncoder(network, runtime, device)
         self.side = config.size or network.config.image_side
         self.trust = Trust(float(np.radians(config.sigma_rotation)), config.sigma_translation)
         self._memory = PairMemory(config.memory << 19)
         self._settings = AlignmentSettings(samples=config.samples, fine_samples=config.samples,
                                            iterations=config.iterations)
+
+    @property
+    def backend(self) -> str:
+        """What encodes images now, see ``BackedEncoder.backend``; decoder and heads run in torch."""
+        return "torch" if self.encode is None else self.encode.backend
 
     def reset(self) -> None:
         """Forget the past: encodings and pairs of earlier views."""
@@ -97,7 +106,7 @@ class PointmapEngine:
                 notes += [f"no depth of {', '.join(lost)}: {reason}"] if lost else []
         depths = tuple(depth_view(view, found.get(number), self.config.max_depth, self.config.min_confidence)
                        for number, view in enumerate(frame.views))
-        return Geometry(depths, tuple(notes))
+        return Geometry(depths, (*notes, *(self.encode.troubles if self.encode is not None else ())))
 
     def _place(self, members: Sequence[Member], pairs: Sequence[tuple[int, int]], present: int,
                paired: Sequence[int]) -> tuple[list[Placement], dict[int, str]]:
@@ -106,7 +115,7 @@ class PointmapEngine:
         chosen = {number: place for place, number in enumerate(paired)}
         used = [members[number] for number in paired]
         edges = [(chosen[i], chosen[j]) for i, j in edges if i in chosen and j in chosen]
-        maps = self._memory.predict(self.network, used, edges, self.config.memory << 20)
+        maps = self._memory.predict(self.network, used, edges, self.config.memory << 20, self.encode)
         return place_views(maps, [one.camera for one in used], torch_masks(used), self.trust, self._settings)
 
     def _estimates(self, placement: Placement, paired: Sequence[int], present: int) -> dict[int, Estimate]:

@@ -35,6 +35,9 @@ class PairNetwork(Protocol):
         ...
 
 
+Encode = Callable[[dict[int, Tensor]], dict[int, ImageFeatures]]
+
+
 @dataclass(frozen=True, eq=False)
 class Member:
     """One view that takes part. image: (3, h, w) float32 from -1 to 1, the view at the network's size.
@@ -151,11 +154,17 @@ class PairMemory:
         return (first, second) in self._pairs and (second, first) in self._pairs
 
     def predict(self, network: PairNetwork, members: Sequence[Member], edges: Sequence[Edge], memory_bytes: int,
-                ) -> PairPointmaps:
-        """Pointmaps of ordered pairs; the network is asked only for what is not kept. Numbers are those of members."""
+                encode: Encode | None = None) -> PairPointmaps:
+        """Pointmaps of ordered pairs; the network is asked only for what is not kept. Numbers are those of members.
+
+        encode: gives the features of images in the network's place.
+        """
         keys = [one.key for one in members]
         new = [(i, j) for i, j in edges if (keys[i], keys[j]) not in self._pairs]
         known = {number: self._features[key] for number, key in enumerate(keys) if key in self._features}
+        if encode is not None:
+            used = {number for pair in new for number in pair}
+            known |= encode({number: members[number].image for number in sorted(used - set(known))})
         found = dict(zip(new, network.infer_pairs([one.image for one in members], new, memory_bytes=memory_bytes,
                                                   descriptors=False, known=known), strict=True))
         maps = [found[edge] if edge in found else self._pairs[keys[edge[0]], keys[edge[1]]] for edge in edges]

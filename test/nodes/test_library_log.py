@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from img2three_ros.nodes.library_log import relay
-from img2three_ros.reconstruction.scene_encoder import log
+from img2three_ros.reconstruction.backed_encoder import log
 
 
 class Kept:
