@@ -19,7 +19,7 @@ demo: setup  ## Drive a simulated vehicle for ten seconds and report (ARGS="--he
 test: setup lint  ## Lint, type check and run every test (ARGS="-k grid" chooses some)
 	$(BIN)/python -m pytest $(ARGS)
 
-fuzz: setup  ## 118,000 damaged inputs by coverage, some 20 minutes (ARGS="--share 0.1" gives fewer)
+fuzz: setup  ## 116,000 damaged inputs by coverage, some 20 minutes (ARGS="--share 0.1" gives fewer)
 	$(BIN)/python test/fuzz/run.py all $(ARGS)
 
 faults: setup  ## Every fault on real nodes, some ten minutes; writes docs/reliability.md (ARGS="--only clock" chooses)
